@@ -1,0 +1,1 @@
+"""Export a trained wake word to ONNX hosts."""

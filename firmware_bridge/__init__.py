@@ -1,0 +1,1 @@
+"""Bring the streaming student to microcontrollers."""

@@ -1,0 +1,158 @@
+"""Audio as the rest of the project knows it: float32, mono, 16 kHz, within [-1, 1].
+
+Files of any common format and rate become that here (`read_clip`); int16 becomes
+float here (`as_float`); nowhere else is anything converted or rescaled.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from wakeword.errors import AudioError
+
+SAMPLE_RATE = 16_000
+"""Hertz, everywhere."""
+HOP_SAMPLES = 1_280
+"""Samples between two posteriors: 80 ms."""
+HOP_S = HOP_SAMPLES / SAMPLE_RATE
+INT16_SCALE = 32_768
+FRAME_SAMPLES = 160
+"""Samples between two log-mel frames, and the grain of every energy measure here: 10 ms."""
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+
+MIN_CLIP_S = 0.2
+MAX_CLIP_S = 30.0
+SILENCE_DBFS = -70.0
+"""A recording that never gets louder than this holds nothing to learn from or to count as audible."""
+
+
+def as_float(samples: npt.NDArray[np.generic]) -> Samples:
+    """Return mono samples [N] as float32 in [-1, 1].
+
+    int16 is divided by 32,768 and float32 is taken as it is. Any other type or shape, NaN and
+    infinity raise AudioError: guessing a scale is how silent detectors are made.
+    """
+    if samples.ndim != 1:
+        raise AudioError(f"expected mono samples of shape [N], got shape {list(samples.shape)}")
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / np.float32(INT16_SCALE)
+    if samples.dtype != np.float32:
+        raise AudioError(f"expected int16 or float32 samples, got {samples.dtype}; convert them first")
+    if not np.isfinite(samples).all():
+        raise AudioError("samples hold NaN or infinity; the source is broken")
+    return samples.astype(np.float32, copy=False)
+
+
+def mix_down(samples: npt.NDArray[np.float32]) -> Samples:
+    """Average the channels of [N, C] samples to mono [N]."""
+    return samples.mean(axis=1, dtype=np.float32) if samples.ndim == 2 else samples
+
+
+def read_audio(path: str | os.PathLike[str]) -> Samples:
+    """Read a whole audio file as mono float32 at 16 kHz.
+
+    Any format libsndfile reads (WAV, FLAC, Ogg Vorbis/Opus, MP3, AIFF), any rate, any number of
+    channels. Raises AudioError for a missing, empty, corrupt or non-finite file.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise AudioError(f"no such file: {source}")
+    try:
+        samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as err:
+        raise AudioError(f"{source}: not a readable audio file ({err})") from err
+    if not len(samples):
+        raise AudioError(f"{source}: holds no audio")
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{source}: holds NaN or infinite samples")
+    mono = mix_down(samples)
+    if rate != SAMPLE_RATE:
+        mono = soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ")
+    return np.clip(mono, -1.0, 1.0).astype(np.float32, copy=False)
+
+
+def read_clip(path: str | os.PathLike[str]) -> Samples:
+    """Read one short recording of a phrase; see `read_audio`.
+
+    Also raises AudioError when it is shorter than 0.2 s, longer than 30 s, or silent.
+    """
+    samples = read_audio(path)
+    seconds = len(samples) / SAMPLE_RATE
+    if not MIN_CLIP_S <= seconds <= MAX_CLIP_S:
+        raise AudioError(f"{path}: {seconds:.2f} s long; a clip has {MIN_CLIP_S} to {MAX_CLIP_S:.0f} s")
+    if level_dbfs(samples) < SILENCE_DBFS:
+        raise AudioError(f"{path}: silent (below {SILENCE_DBFS:.0f} dBFS throughout)")
+    return samples
+
+
+def write_wav(path: str | os.PathLike[str], samples: Samples) -> None:
+    """Write mono float32 samples as a 16-bit WAV at 16 kHz, whole or not at all."""
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        soundfile.write(partial, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
+        partial.replace(target)
+    except (soundfile.LibsndfileError, OSError) as err:
+        raise AudioError(f"cannot write {target}: {err}") from err
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def frame_levels_dbfs(samples: Samples) -> npt.NDArray[np.float32]:
+    """Level of each whole 10 ms frame in dBFS (full-scale square wave = 0), floor -120. [N] -> [N // 160]."""
+    n_frames = len(samples) // FRAME_SAMPLES
+    frames = samples[: n_frames * FRAME_SAMPLES].reshape(n_frames, FRAME_SAMPLES)
+    power = np.square(frames, dtype=np.float32).mean(axis=1)
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-12)), dtype=np.float32)
+
+
+def level_dbfs(samples: Samples) -> float:
+    """Loudest 10 ms of the samples, in dBFS; -120 for nothing."""
+    levels = frame_levels_dbfs(samples)
+    return float(levels.max()) if len(levels) else -120.0
+
+
+ACTIVE_RANGE_DB = 30.0
+"""Frames within this much of a clip's loudest (95th percentile) frame count as active speech."""
+
+
+def _active_frames(samples: Samples) -> npt.NDArray[np.bool_]:
+    levels = frame_levels_dbfs(samples)
+    if not len(levels):
+        return np.zeros(0, dtype=bool)
+    loud, floor = np.percentile(levels, [95, 10])
+    # In a noisy clip the floor may lie within the range: then half-way (in dB) is the best guess.
+    return np.asarray(levels >= max(loud - ACTIVE_RANGE_DB, min((loud + floor) / 2, loud - 6)))
+
+
+def active_level_dbfs(samples: Samples) -> float:
+    """Mean level of the active speech in dBFS (after the idea of ITU-T P.56); -120 for silence."""
+    active = _active_frames(samples)
+    power = np.power(10.0, frame_levels_dbfs(samples)[active] / 10)
+    return float(10 * np.log10(max(power.mean(), 1e-12))) if active.any() else -120.0
+
+
+def speech_span(samples: Samples) -> tuple[int, int]:
+    """First and one-past-last sample of the active speech in a clip that holds one utterance.
+
+    By energy, in steps of 10 ms: bursts shorter than 50 ms are ignored. The whole clip where nothing
+    stands out.
+    """
+    active = _active_frames(samples)
+    run = 5
+    steady = np.convolve(active, np.ones(run), mode="same") >= run - 1 if len(active) >= run else active
+    where = np.flatnonzero(steady)
+    if not len(where):
+        return 0, len(samples)
+    margin = run // 2
+    start = max(0, where[0] - margin) * FRAME_SAMPLES
+    end = min(len(active), where[-1] + 1 + margin) * FRAME_SAMPLES
+    return int(start), int(end)
