@@ -73,7 +73,7 @@ def log_mel(samples: Samples) -> Mel:
     T = n_frames(len(samples))
     if T == 0:
         return np.zeros((N_MELS, 0), dtype=np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[:: FRAME_SAMPLES][:T]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::FRAME_SAMPLES][:T]
     spectrum = np.fft.rfft(frames * hann_window(), axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     mel = mel_filters() @ power.T

@@ -1,0 +1,92 @@
+"""From posteriors to events: smoothing, threshold, refractory period, re-arm. Pure: no clock, no I/O.
+
+A phrase fires on the hop at which its smoothed posterior reaches the threshold. It is then silent for
+the refractory period, and until its smoothed posterior has once fallen below the re-arm level: a phrase that
+stays in the window, or is followed by noise, makes one event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword.errors import UsageError
+
+Posteriors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One event."""
+
+    phrase: str
+    time_s: float
+    """End of the hop that fired, in seconds from the first sample."""
+    score: float
+    """Smoothed posterior, 0 to 1."""
+    threshold: float
+    """What the score had to reach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionConfig:
+    """How posteriors become events."""
+
+    smoothing_hops: int = 2
+    """Posteriors averaged, the newest included; 1 = none."""
+    refractory_s: float = 1.0
+    """Seconds of silence after an event, per phrase."""
+    rearm_ratio: float = 0.5
+    """Share of the threshold below which the smoothed posterior must fall before the next event."""
+
+    def __post_init__(self) -> None:
+        if self.smoothing_hops < 1:
+            raise UsageError(f"smoothing_hops is {self.smoothing_hops}; it must be 1 or more")
+        if self.refractory_s < 0:
+            raise UsageError(f"refractory_s is {self.refractory_s}; it must not be negative")
+        if not 0 < self.rearm_ratio <= 1:
+            raise UsageError(f"rearm_ratio is {self.rearm_ratio}; it must lie in (0, 1]")
+
+
+class Decision:
+    """The state between posteriors and events of K phrases."""
+
+    def __init__(self, phrases: Sequence[str], thresholds: Sequence[float], config: DecisionConfig) -> None:
+        if len(phrases) != len(thresholds):
+            raise UsageError(f"{len(phrases)} phrases but {len(thresholds)} thresholds")
+        if bad := [t for t in thresholds if not 0 < t <= 1]:
+            raise UsageError(f"threshold {bad[0]}; a threshold lies in (0, 1]")
+        self.phrases = tuple(phrases)
+        self.thresholds = tuple(float(t) for t in thresholds)
+        self.config = config
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all posteriors and events; every phrase is armed."""
+        self._recent: list[Posteriors] = []
+        self._armed = [True] * len(self.phrases)
+        self._silent_until_s = [-np.inf] * len(self.phrases)
+
+    def update(self, posteriors: Posteriors, time_s: float) -> list[Detection]:
+        """Take the posteriors [K] of the hop that ends at `time_s`; return the events they make."""
+        self._recent = [*self._recent, posteriors][-self.config.smoothing_hops :]
+        smoothed = np.mean(self._recent, axis=0, dtype=np.float64)
+        return [
+            Detection(phrase, time_s, float(smoothed[k]), self.thresholds[k])
+            for k, phrase in enumerate(self.phrases)
+            if self._fires(k, float(smoothed[k]), time_s)
+        ]
+
+    def _fires(self, k: int, score: float, time_s: float) -> bool:
+        threshold = self.thresholds[k]
+        if not self._armed[k]:
+            self._armed[k] = score < self.config.rearm_ratio * threshold
+            return False
+        if score < threshold or time_s < self._silent_until_s[k]:
+            return False
+        self._armed[k] = False
+        self._silent_until_s[k] = time_s + self.config.refractory_s
+        return True
