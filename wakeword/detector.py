@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from wakeword.audio import HOP_S, HOP_SAMPLES, INT16_SCALE, Samples, as_float
+from wakeword.audio import HOP_S, HOP_SAMPLES, Samples, as_float
 from wakeword.bundle import Bundle, Golden, Manifest, load_bundle
 from wakeword.decision import Decision, Detection, Posteriors
 from wakeword.errors import BundleError
@@ -59,7 +59,7 @@ class Verifier:
         if not off <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"{source}: golden vector missed by {off:.2f} log-odds: this onnxruntime "
-                f"({onnxruntime.__version__}) computes wrong scores on this processor; install another version"
+                f"({onnxruntime.__version__}) computes wrong scores on this processor; try another version"
             )
 
     def __call__(self, window: npt.NDArray[np.float32]) -> Posteriors:
@@ -73,7 +73,7 @@ class Verifier:
 
 def golden_window(kind: str, window: int, golden: Golden) -> npt.NDArray[np.float32]:
     """The golden sound as a verifier takes it: log-mel [80, T] or samples [N]."""
-    audio = golden.audio.astype(np.float32) / INT16_SCALE
+    audio = as_float(golden.audio)
     return np.ascontiguousarray(log_mel(audio)[:, -window:]) if kind == "mel" else audio[-window:]
 
 
@@ -183,7 +183,7 @@ def load(
 
     Args:
         path: the bundle.
-        fa_per_hour: false accepts per hour to run at, one of the bundle's operating points; its default if None.
+        fa_per_hour: false accepts per hour to run at, one of the bundle's operating points; None for its default.
         threshold: a posterior in (0, 1] for all phrases, instead of an operating point.
 
     Raises BundleError for a damaged or foreign file, UsageError for an operating point it does not have.

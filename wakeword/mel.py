@@ -1,10 +1,10 @@
 """Log-mel spectra as Whisper defines them, made once per 10 ms of audio and shared by all models.
 
 80 bands, 25 ms Hann window, 10 ms step, Slaney mel scale and area normalisation, log10 of power
-(Radford et al. 2022, https://arxiv.org/abs/2212.04356). Two things differ from Whisper's own code, both so that a stream
-can be followed: frames are not centred (frame i covers samples [160 i, 160 i + 400), nothing is
-padded), and the "8 below the maximum" clamp looks at the verifier's window instead of the whole clip
-(`normalise`). The torch and in-graph versions (`wakeword.train.frontend`) read these same tables.
+(Radford et al. 2022, https://arxiv.org/abs/2212.04356). Two things differ from Whisper's own code, both
+so that a stream can be followed: frames are not centred (frame i covers samples [160 i, 160 i + 400),
+nothing is padded), and the "8 below the maximum" clamp looks at the verifier's window instead of the
+whole clip (`normalise`). The torch and in-graph versions (`wakeword.train.frontend`) read these same tables.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def log_mel(samples: Samples) -> Mel:
     spectrum = np.fft.rfft(frames * hann_window(), axis=1)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     mel = mel_filters() @ power.T
-    return np.log10(np.maximum(mel, POWER_FLOOR), dtype=np.float32)
+    return np.asarray(np.log10(np.maximum(mel, POWER_FLOOR)), dtype=np.float32)
 
 
 def normalise(mel: Mel) -> Mel:

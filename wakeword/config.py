@@ -1,0 +1,117 @@
+"""Settings of a training run, read strictly from TOML: an unknown key or a wrong type is an error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from wakeword.decision import DecisionConfig
+from wakeword.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OPERATING_POINTS = (0.1, 0.5, 1.0, 2.0)
+"""False accepts per hour for which every bundle stores a threshold."""
+DEFAULT_FA_PER_HOUR = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How many windows are made of the recordings."""
+
+    versions: int = 6
+    """Augmented windows per clip of a phrase."""
+    negatives: int = 8_000
+    """Windows of background without a phrase."""
+    dev_versions: int = 2
+    """Augmented windows per dev clip, for choosing the epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """The new layers."""
+
+    hidden: int = 96
+    """Channels."""
+    kernel: int = 9
+    """Frames (of 40 ms) under each of the two convolutions; the second is dilated by two."""
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How the weights are fitted."""
+
+    epochs: int = 16
+    batch: int = 64
+    learning_rate: float = 1e-3
+    """Peak rate of the new layers."""
+    encoder_rate: float = 3e-5
+    """Peak rate of the last encoder block; each deeper block has `layer_decay` times the next one's."""
+    layer_decay: float = 0.7
+    weight_decay: float = 1e-2
+    warmup: float = 0.1
+    """Share of the steps over which the rate rises."""
+    negative_weight: float = 2.0
+    """Weight of a window without the phrase in the loss."""
+    averaging: float = 0.99
+    """Decay per step of the exponential moving average of the weights; that average is what is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything about a training run except its recordings."""
+
+    encoder: str = "tiny.en"
+    blocks: int = 0
+    """Encoder blocks kept, counted from the input; 0 = all."""
+    tune: str = "auto"
+    """auto, head, top-K or all: how much of the encoder is retrained."""
+    window_s: float = 1.9
+    """Seconds of audio under one posterior; the phrase must fit."""
+    seed: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    decision: DecisionConfig = field(default_factory=DecisionConfig)
+
+
+T = TypeVar("T")
+
+
+def load_config(path: Path, kind: type[T]) -> T:
+    """Read a TOML file into a config dataclass; UsageError names the first thing that is wrong."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError(f"cannot read {path}: {err.strerror}") from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UsageError(f"{path}: not valid TOML ({err})") from err
+    return build_config(kind, values, str(path))
+
+
+def build_config(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make a config dataclass from nested tables. `where` begins the error message."""
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(names)):
+        raise UsageError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(names)}")
+    return kind(**{key: _convert(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+
+
+def _convert(wanted: Any, value: Any, where: str) -> Any:
+    if is_dataclass(wanted) and isinstance(wanted, type):
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} is a table, got {value!r}")
+        return build_config(wanted, value, where)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise UsageError(f"{where} takes {wanted.__name__}, got {value!r}")
+    return value
