@@ -1,0 +1,236 @@
+"""The microphone: PortAudio at the device's own rate and channels, as a source of mono 16 kHz.
+
+PortAudio's thread only copies blocks into a bounded queue; everything else happens where the blocks are
+taken out. A microphone that stops giving sound is an error, not silence.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wakeword.audio import Samples
+from wakeword.errors import DeviceError
+from wakeword.listen.sources import MonoStream, Source
+
+BLOCK_S = 0.02
+"""Sound per call of PortAudio."""
+LATENCY_S = 0.1
+"""Sound the driver may hold before it loses some, asked of PortAudio: a busy small board needs that much."""
+QUEUE_S = 4.0
+"""Sound that may wait for a slow detector before more is dropped."""
+MAX_CHANNELS = 2
+"""Sound servers report 32 channels and more, where only the first are a microphone."""
+VANISHED_S = 3.0
+"""A microphone that gives nothing for this long has vanished; it may take twice that to give its first."""
+POLL_S = 0.1
+CLOSE_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InputDevice:
+    """A device that PortAudio can record from."""
+
+    index: int
+    name: str
+    channels: int
+    sample_rate: float
+    """Its own rate in Hz."""
+    host_api: str
+    is_default: bool
+
+
+def devices() -> list[InputDevice]:
+    """All devices that can record, in PortAudio's order; DeviceError without PortAudio."""
+    sounddevice = _sounddevice()
+    apis = sounddevice.query_hostapis()
+    default = sounddevice.default.device[0]
+    return [
+        InputDevice(
+            index=info["index"],
+            name=info["name"],
+            channels=info["max_input_channels"],
+            sample_rate=info["default_samplerate"],
+            host_api=apis[info["hostapi"]]["name"],
+            is_default=info["index"] == default,
+        )
+        for info in sounddevice.query_devices()
+        if info["max_input_channels"] > 0
+    ]
+
+
+def find_device(wanted: str | int | None = None) -> InputDevice:
+    """The device of an index, a name or part of a name (any case); None = the default.
+
+    DeviceError, naming the choices, where none or several fit, and where there is no device at all.
+    """
+    found = devices()
+    if not found:
+        raise DeviceError(
+            "no microphone found; plug one in or start the sound server (PulseAudio, PipeWire), "
+            "or listen to a recording with --file"
+        )
+    if wanted is None:
+        return next((device for device in found if device.is_default), found[0])
+    fits = _matches(found, str(wanted).strip())
+    if len(fits) == 1:
+        return fits[0]
+    choices = ", ".join(f"{device.index} ({device.name})" for device in fits or found)
+    if fits:
+        raise DeviceError(f"{len(fits)} microphones match {wanted!r}; give an index: {choices}")
+    raise DeviceError(f"no microphone matches {wanted!r}; choose an index or a name: {choices}")
+
+
+def _matches(found: list[InputDevice], wanted: str) -> list[InputDevice]:
+    if wanted.isdecimal():
+        return [device for device in found if device.index == int(wanted)]
+    name = wanted.casefold()
+    exact = [device for device in found if device.name.casefold() == name]
+    return exact or [device for device in found if name and name in device.name.casefold()]
+
+
+class Microphone(Source):
+    """A microphone, opened; iterate it for the sound from now on, without end.
+
+    `overflows` counts losses: blocks that no one took in time, and gaps that the driver reports.
+    """
+
+    def __init__(self, device: str | int | None = None) -> None:
+        """Open a device, see `find_device`; DeviceError where it is missing, busy or refuses."""
+        self.device = find_device(device)
+        self.name = self.device.name
+        self.channels = min(self.device.channels, MAX_CHANNELS)
+        self.overflows = 0
+        self._queue: queue.Queue[npt.NDArray[np.float32]] = queue.Queue(int(QUEUE_S / BLOCK_S))
+        self._closed = threading.Event()
+        self._stream = self._open()
+
+    def __iter__(self) -> Iterator[Samples]:
+        """Yield what was recorded since the last block, 20 ms or more. DeviceError when it vanishes."""
+        mono = MonoStream(self.device.sample_rate, self.name)
+        patience, reported = 2 * VANISHED_S, False
+        while not self._closed.is_set():
+            yield mono.feed(self._recorded(patience))
+            patience = VANISHED_S
+            if self.overflows and not reported:
+                reported = True
+                log.warning("sound of microphone %r was lost: this computer does not keep up", self.name)
+
+    def close(self) -> None:
+        """Let go of the device. At most 2 s: a sound server that hangs would hold it for ever."""
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        closing = threading.Thread(target=self._stream.close, daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            log.warning("microphone %r does not let go; leaving it", self.name)
+            # sounddevice closes every stream again at exit (seen in 0.5.6) and would wait there for ever.
+            atexit.unregister(getattr(_sounddevice(), "_exit_handler", None) or (lambda: None))
+
+    def _open(self) -> Any:
+        sounddevice = _sounddevice()
+        rate = self.device.sample_rate
+        stream = None
+        try:
+            stream = sounddevice.InputStream(
+                device=self.device.index,
+                samplerate=rate,
+                channels=self.channels,
+                dtype="float32",
+                blocksize=int(rate * BLOCK_S),
+                latency=LATENCY_S,
+                callback=self._take,
+            )
+            stream.start()
+        except (sounddevice.PortAudioError, ValueError) as err:
+            if stream is not None:
+                stream.close()
+            raise DeviceError(f"cannot open microphone {self.name!r} ({err}); is it busy or unplugged?") from err
+        return stream
+
+    def _take(self, block: npt.NDArray[np.float32], n_frames: int, when: object, status: Any) -> None:
+        """Runs in PortAudio's thread."""
+        self.overflows += bool(status.input_overflow)
+        try:
+            self._queue.put_nowait(block.copy())
+        except queue.Full:
+            self.overflows += 1
+
+    def _recorded(self, patience_s: float) -> npt.NDArray[np.float32]:
+        """All blocks in the queue as one [N, C], after waiting for the first."""
+        blocks = [self._first(patience_s)]
+        while not self._queue.empty():
+            blocks.append(self._queue.get_nowait())
+        return np.concatenate(blocks)
+
+    def _first(self, patience_s: float) -> npt.NDArray[np.float32]:
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return self._queue.get(timeout=POLL_S)
+            except queue.Empty:
+                if self._closed.is_set():
+                    return np.zeros((0, self.channels), dtype=np.float32)
+                if not self._stream.active:
+                    raise DeviceError(f"microphone {self.name!r} vanished; is it unplugged?") from None
+                if time.monotonic() > deadline:
+                    raise DeviceError(
+                        f"microphone {self.name!r} vanished: no sound for {patience_s:.0f} s"
+                    ) from None
+
+
+def _sounddevice() -> Any:
+    """Load PortAudio; DeviceError where the library is missing."""
+    try:
+        with quiet_portaudio():
+            import sounddevice
+    except OSError as err:
+        raise DeviceError(f"{err}; install it (Debian, Ubuntu: apt install libportaudio2)") from err
+    return sounddevice
+
+
+@contextmanager
+def quiet_portaudio() -> Iterator[None]:
+    """Keep what ALSA and PortAudio write to file descriptor 2, and only that, off the terminal.
+
+    They print pages for devices that are merely absent, and offer no way to turn it off. Python's own
+    `sys.stderr` still writes; handlers made earlier from another `sys.stderr` object do not.
+    """
+    if sys.stderr is None or not _is_descriptor_2(sys.stderr):
+        yield
+        return
+    before = sys.stderr
+    before.flush()
+    nowhere, kept = os.open(os.devnull, os.O_WRONLY), os.dup(2)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors="backslashreplace")
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        sys.stderr.close()
+        sys.stderr = before
+
+
+def _is_descriptor_2(stream: Any) -> bool:
+    try:
+        return bool(stream.fileno() == 2)
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,127 @@
+"""The loop of a listener: sound into detectors, detections out as lines of text.
+
+with open_source(None, "pulse") as source:
+    run([wakeword.load("hey_nova.wakeword")], source, Printer(human_line, sys.stdout))
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Protocol, TextIO
+
+from wakeword.audio import SAMPLE_RATE, Samples
+from wakeword.decision import Detection
+from wakeword.errors import UsageError, WakewordError
+from wakeword.listen.microphone import Microphone, quiet_portaudio
+from wakeword.listen.sources import FileSource, PcmSource, Source
+
+
+class Hears(Protocol):
+    """What the loop needs of a `wakeword.detector.Detector`."""
+
+    def feed(self, samples: Samples) -> list[Detection]:
+        """Take mono 16 kHz samples [n]; return the events in them."""
+
+
+@contextmanager
+def open_source(file: str | None, device: str | int | None) -> Iterator[Source]:
+    """The sound to listen to: a file, a pipe (`-`), or else a microphone (None = the default one).
+
+    Raises AudioError or DeviceError where it cannot be opened, UsageError where both are given.
+    """
+    if file is None:
+        with quiet_portaudio(), Microphone(device) as microphone:
+            yield microphone
+    elif device is not None:
+        raise UsageError(f"--file {file} and --device {device} exclude each other; give one of them")
+    else:
+        with PcmSource(sys.stdin.buffer) if file == "-" else FileSource(file) as source:
+            yield source
+
+
+def listen(
+    detectors: Sequence[Hears], source: Iterable[Samples], on_detection: Callable[[Detection], None]
+) -> float:
+    """Feed the source to every detector until it ends, and report events in the order of their time.
+
+    Returns the seconds heard. Errors of the source and of `on_detection` pass through.
+    """
+    n_samples = 0
+    for block in source:
+        n_samples += len(block)
+        events = [event for detector in detectors for event in detector.feed(block)]
+        for event in sorted(events, key=lambda event: event.time_s):
+            on_detection(event)
+    return n_samples / SAMPLE_RATE
+
+
+def run(
+    detectors: Sequence[Hears], source: Iterable[Samples], on_detection: Callable[[Detection], None]
+) -> None:
+    """`listen` as a command does it: Ctrl-C, SIGTERM and a reader that hung up end it without an error."""
+    with sigterm_as_interrupt():
+        try:
+            listen(detectors, source, on_detection)
+        except (KeyboardInterrupt, BrokenPipeError):
+            return
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Within it SIGTERM raises KeyboardInterrupt, so that the clean-up of Ctrl-C happens there too."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def human_line(event: Detection) -> str:
+    """`12.48 s  hey nova  score 0.97`."""
+    return f"{event.time_s:.2f} s  {event.phrase}  score {event.score:.2f}"
+
+
+def json_line(event: Detection) -> str:
+    """One JSON object: phrase, time_s (from the first sample), score, threshold."""
+    return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(event).items()})
+
+
+class Printer:
+    """Writes one line per detection, at once."""
+
+    def __init__(self, line: Callable[[Detection], str], out: TextIO) -> None:
+        """Write what `line` makes of a detection to `out`."""
+        self._line = line
+        self._out = out
+
+    def __call__(self, event: Detection) -> None:
+        """Write and flush; BrokenPipeError where the reader hung up, WakewordError where the disk is full."""
+        try:
+            self._out.write(self._line(event) + "\n")
+            self._out.flush()
+        except OSError as err:
+            self._abandon()
+            if isinstance(err, BrokenPipeError):
+                raise
+            raise WakewordError(f"cannot write detections: {err.strerror}") from err
+
+    def _abandon(self) -> None:
+        """Send what is still buffered to nowhere: Python would fail on it once more at exit."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._out.fileno())
+        os.close(nowhere)
