@@ -1,0 +1,228 @@
+"""One pass of the detector's scorer over a stream, kept, so that any threshold can be tried on it.
+
+Streams are independent, so they go to a pool of processes; each keeps one scorer.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
+from wakeword.errors import DataError, WakewordError
+
+
+class ScoresAudio(Protocol):
+    """What is traced: `wakeword.detector.Scorer`, or a stand-in with the same interface."""
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """The K phrases."""
+
+    def feed(self, samples: npt.NDArray[np.generic]) -> list[tuple[float, npt.NDArray[np.float32]]]:
+        """(time in s, posteriors [K]) for each hop the samples complete."""
+
+    def reset(self) -> None:
+        """Forget all audio."""
+
+
+class PlaysAudio(Protocol):
+    """What is listened to; see `wakeword.evaluate.streams`."""
+
+    @property
+    def seconds(self) -> float:
+        """Length."""
+
+    def blocks(self) -> Iterator[Samples]:
+        """All of it in blocks of any size."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a scorer said of one stream. H hops, K phrases."""
+
+    phrases: tuple[str, ...]
+    times_s: npt.NDArray[np.float64]
+    """End of each hop [H]."""
+    scores: npt.NDArray[np.float32]
+    """Posteriors, not smoothed [H, K]."""
+    audible_hours: float
+    """Hours of 10 ms frames at -70 dBFS or above: digital silence does not count."""
+    seconds: float
+    """Length of the stream."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write as .npz, whole or not at all."""
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.part")
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(
+                    file,
+                    phrases=np.asarray(self.phrases, dtype=str),
+                    times_s=self.times_s,
+                    scores=self.scores,
+                    lengths=np.asarray([self.audible_hours, self.seconds]),
+                )
+            partial.replace(target)
+        except OSError as err:
+            raise DataError(f"cannot write {target}: {err}") from err
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """Read what `Trace.save` wrote; DataError for anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as a:
+            audible_hours, seconds = (float(x) for x in a["lengths"])
+            phrases = tuple(str(p) for p in a["phrases"])
+            return Trace(phrases, a["times_s"], a["scores"], audible_hours, seconds)
+    except (OSError, ValueError, KeyError, EOFError, TypeError) as err:
+        raise DataError(f"{path}: not a saved trace ({err})") from err
+
+
+def trace(
+    scorer: ScoresAudio, blocks: Iterable[Samples], heard: Callable[[float], None] = lambda _: None
+) -> Trace:
+    """Reset the scorer, feed it every sample in 80 ms hops, and keep its posteriors.
+
+    Args:
+        scorer: the listener's own scorer.
+        blocks: the stream, in blocks of any size.
+        heard: called after each hop with its length in seconds.
+    """
+    scorer.reset()
+    rows, n_samples, audible_frames = list[tuple[float, npt.NDArray[np.float32]]](), 0, 0
+    for hop in _hops(blocks):
+        rows += scorer.feed(hop)
+        n_samples += len(hop)
+        audible_frames += int((frame_levels_dbfs(hop) >= SILENCE_DBFS).sum())
+        heard(len(hop) / SAMPLE_RATE)
+    phrases = tuple(scorer.phrases)
+    scores = np.asarray([p for _, p in rows], dtype=np.float32).reshape(len(rows), len(phrases))
+    times = np.asarray([t for t, _ in rows], dtype=np.float64)
+    hours = audible_frames * FRAME_SAMPLES / SAMPLE_RATE / 3600
+    return Trace(phrases, times, scores, hours, n_samples / SAMPLE_RATE)
+
+
+def _hops(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    rest = np.zeros(0, dtype=np.float32)
+    for block in blocks:
+        joined = np.concatenate([rest, block])
+        whole = len(joined) // HOP_SAMPLES * HOP_SAMPLES
+        yield from joined[:whole].reshape(-1, HOP_SAMPLES)
+        rest = joined[whole:]
+    if len(rest):
+        yield rest
+
+
+class _CancelledError(Exception):
+    """The parent gave up; nobody reads this."""
+
+
+_worker: dict[str, Any] = {}
+"""Of a worker process: its scorer factory, its scorer once made, and what it shares with the parent."""
+
+
+def _start_worker(make_scorer: Callable[[], ScoresAudio], heard_s: Any, stop: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it sets `stop`
+    _worker.update(make_scorer=make_scorer, heard_s=heard_s, stop=stop)
+
+
+def _trace_in_worker(stream: PlaysAudio) -> Trace:
+    # Made here and not at start-up: an error then reaches the parent as this task's exception.
+    if "scorer" not in _worker:
+        _worker["scorer"] = _worker["make_scorer"]()
+
+    def heard(seconds: float) -> None:
+        with _worker["heard_s"].get_lock():
+            _worker["heard_s"].value += seconds
+        if _worker["stop"].is_set():
+            raise _CancelledError
+
+    return trace(_worker["scorer"], stream.blocks(), heard)
+
+
+def trace_all(
+    make_scorer: Callable[[], ScoresAudio],
+    streams: Sequence[PlaysAudio],
+    processes: int | None = None,
+    label: str = "listening",
+    progress: bool = True,
+) -> list[Trace]:
+    """Trace many streams at once; the result has their order and does not depend on `processes`.
+
+    Args:
+        make_scorer: picklable, called once in each process.
+        streams: picklable plans; the longest are begun first.
+        processes: worker processes; None = one per processor. 1 stays in this process.
+        label: what the progress bar says.
+        progress: show the bar (on stderr).
+    """
+    processes = min(processes or os.cpu_count() or 1, len(streams))
+    total_s = sum(s.seconds for s in streams)
+    with _progress(progress) as bar:
+        task = bar.add_task(label, total=total_s)
+        if processes <= 1:
+            scorer = make_scorer()
+            return [trace(scorer, s.blocks(), lambda s: bar.advance(task, s)) for s in streams]
+        return _trace_in_pool(make_scorer, streams, processes, lambda s: bar.update(task, completed=s))
+
+
+def _trace_in_pool(
+    make_scorer: Callable[[], ScoresAudio],
+    streams: Sequence[PlaysAudio],
+    processes: int,
+    heard: Callable[[float], None],
+) -> list[Trace]:
+    # Spawned, not forked: onnxruntime and torch keep threads that do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    heard_s, stop = context.Value("d", 0.0), context.Event()
+    with ProcessPoolExecutor(processes, context, _start_worker, (make_scorer, heard_s, stop)) as pool:
+        try:
+            longest_first = sorted(range(len(streams)), key=lambda i: -streams[i].seconds)
+            tasks = {i: pool.submit(_trace_in_worker, streams[i]) for i in longest_first}
+            _wait(list(tasks.values()), lambda: heard(heard_s.value))
+            return [tasks[i].result() for i in range(len(streams))]
+        except BrokenProcessPool as err:
+            raise WakewordError("a worker process was killed; short of memory? Try fewer processes") from err
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _wait(pending: list[Future[Trace]], tick: Callable[[], None]) -> None:
+    """Until all are done; the first exception is raised at once."""
+    left = set(pending)
+    while left:
+        done, left = wait(left, timeout=0.2, return_when=FIRST_COMPLETED)
+        tick()
+        for future in done:
+            future.result()
+
+
+def _progress(visible: bool) -> Progress:
+    from rich.console import Console
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not visible,
+    )
