@@ -8,18 +8,8 @@ import pytest
 
 from wakeword.decision import Decision, DecisionConfig
 from wakeword.errors import DataError
-from wakeword.evaluate.score import (
-    PhraseScores,
-    PhraseTrace,
-    calibrate,
-    det_curve,
-    events,
-    fit_tail,
-    latencies,
-    match,
-    sigmoid,
-    threshold_allowing,
-)
+from wakeword.evaluate.calibrate import calibrate, fit_tail, sigmoid, threshold_allowing
+from wakeword.evaluate.score import PhraseScores, PhraseTrace, det_curve, events, latencies, match
 from wakeword.evaluate.streams import Spoken
 from wakeword.evaluate.trace import Trace
 
@@ -139,7 +129,7 @@ def test_calibration_finds_a_known_tail(rng: np.random.Generator) -> None:
     hours = 2.0
     log_odds = -4 + rng.exponential(1.5, size=int(200 * hours))
     trace = spikes([sigmoid(float(x)) for x in log_odds], hours)
-    found = calibrate([trace], "alpha", (0.1, 0.5, 1, 2), CONFIG)
+    found = calibrate([trace], (0.1, 0.5, 1, 2), CONFIG)["alpha"]
     assert [found[r].extrapolated for r in (0.1, 0.5, 1, 2)] == [True, True, True, False]
     assert found[0.1].value > found[0.5].value > found[1].value >= found[2].value
     for rate in (0.1, 0.5, 1):
@@ -153,7 +143,7 @@ def test_calibration_finds_a_known_tail(rng: np.random.Generator) -> None:
 
 def test_calibration_without_audio_says_what_to_give() -> None:
     with pytest.raises(DataError, match="give at least 10 minutes"):
-        calibrate([make_trace(np.zeros((0, 1)))], "alpha", (1.0,), CONFIG)
+        calibrate([make_trace(np.zeros((0, 1)))], (1.0,), CONFIG)
 
 
 def test_many_thresholds_over_hours_are_quick(rng: np.random.Generator) -> None:

@@ -1,0 +1,120 @@
+"""Thresholds from wanted rates of false accepts.
+
+Counted on hours of audio without the phrase; extrapolated where these are too few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wakeword.bundle import Threshold
+from wakeword.decision import DecisionConfig
+from wakeword.detector import logit
+from wakeword.errors import DataError
+from wakeword.evaluate.score import PhraseScores
+from wakeword.evaluate.trace import Trace
+
+MIN_EVENTS = 3
+"""A rate of false accepts is counted, not extrapolated, where the hours hold this many."""
+TAIL_PEAKS = 30
+"""Highest negative peaks that the tail is fitted to."""
+
+
+def threshold_allowing(scores: PhraseScores, n_false_accepts: int) -> float:
+    """The lowest threshold with at most so many events in the negative streams.
+
+    It lies half-way, in log-odds, between two neighbouring peaks. 1.0 where even that has more (scores
+    saturated at 1).
+    """
+    peaks = np.unique(scores.negative_peaks(2 * n_false_accepts + 20))[::-1]
+    best, n_before = 1.0, 0
+    # Events need not be as many as peaks: a slow decay is one event, and far down the detector never re-arms
+    # and falls silent. That is no threshold to use, so the search ends where lowering it lessens the events.
+    for high, low in zip([1.0, *peaks], peaks, strict=False):
+        candidate = _between(float(high), float(low))
+        n = scores.false_accepts(candidate)
+        if not n_before <= n <= n_false_accepts:
+            break
+        best, n_before = candidate, n
+    return best
+
+
+def _between(high: float, low: float) -> float:
+    a, b = logit(np.asarray([high, low], dtype=np.float32))
+    middle = sigmoid((float(a) + float(b)) / 2)
+    return middle if low < middle <= high else high
+
+
+def sigmoid(log_odds: float) -> float:
+    """Posterior of log-odds."""
+    return float(1 / (1 + np.exp(-log_odds)))
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Exponential tail of negative peaks in log-odds: how many per hour exceed a score.
+
+    Exponential, not generalised Pareto: with some 30 peaks the Pareto's shape is mostly chance, and it
+    decides all.
+    """
+
+    floor: float
+    """Log-odds above which the fit holds."""
+    per_hour: float
+    """Peaks per hour above the floor."""
+    scale: float
+    """Mean excess over the floor, in log-odds."""
+
+    def threshold(self, fa_per_hour: float) -> float:
+        """Posterior that so many peaks per hour exceed, by extrapolation."""
+        return sigmoid(self.floor + self.scale * float(np.log(self.per_hour / fa_per_hour)))
+
+    def fa_per_hour(self, threshold: float) -> float:
+        """Peaks per hour over a posterior, by extrapolation."""
+        excess = float(logit(np.asarray([threshold], dtype=np.float32))[0]) - self.floor
+        return self.per_hour * float(np.exp(-excess / self.scale))
+
+
+def fit_tail(scores: PhraseScores) -> Tail:
+    """Fit the highest 30 negative peaks; DataError where the negative streams hold fewer than 3."""
+    peaks = logit(scores.negative_peaks(TAIL_PEAKS + 1).astype(np.float32)).astype(np.float64)
+    if len(peaks) < 3 or scores.hours <= 0:
+        raise DataError(
+            f"{scores.hours * 60:.1f} minutes of audible background are too few to set a threshold; "
+            "give at least 10 minutes of speech without the phrase"
+        )
+    floor = float(peaks[-1])
+    excess = peaks[:-1] - floor
+    return Tail(floor, len(excess) / scores.hours, max(float(excess.mean()), 0.05))
+
+
+def calibrate(
+    negative: Sequence[Trace], fa_per_hour: Sequence[float], config: DecisionConfig
+) -> dict[str, dict[float, Threshold]]:
+    """Each phrase's threshold for each wanted rate of false accepts, from streams without the phrases.
+
+    Counted where the hours hold at least 3 such events; else extrapolated from the tail of the peaks,
+    never below a threshold that was counted for a higher rate. DataError for too little audio.
+    """
+    if not negative:
+        raise DataError("no background to set thresholds on; give recordings without the phrase")
+    return {
+        phrase: calibrate_phrase(PhraseScores(phrase, config, [], negative), fa_per_hour)
+        for phrase in negative[0].phrases
+    }
+
+
+def calibrate_phrase(scores: PhraseScores, fa_per_hour: Sequence[float]) -> dict[float, Threshold]:
+    """One phrase's thresholds; see `calibrate`."""
+    tail = fit_tail(scores)
+    found, floor = dict[float, Threshold](), 0.0
+    for rate in sorted(fa_per_hour, reverse=True):
+        allowed = int(rate * scores.hours + 1e-9)
+        counted = allowed >= MIN_EVENTS
+        value = threshold_allowing(scores, allowed) if counted else tail.threshold(rate)
+        floor = max(floor, value)
+        found[rate] = Threshold(min(floor, 1.0), not counted)
+    return dict(sorted(found.items()))
