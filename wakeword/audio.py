@@ -43,12 +43,17 @@ def as_float(samples: npt.NDArray[np.generic]) -> Samples:
     if samples.ndim != 1:
         raise AudioError(f"expected mono samples of shape [N], got shape {list(samples.shape)}")
     if samples.dtype == np.int16:
-        return samples.astype(np.float32) / np.float32(INT16_SCALE)
+        return np.divide(samples, INT16_SCALE, dtype=np.float32)
     if samples.dtype != np.float32:
         raise AudioError(f"expected int16 or float32 samples, got {samples.dtype}; convert them first")
     if not np.isfinite(samples).all():
         raise AudioError("samples hold NaN or infinity; the source is broken")
-    return samples.astype(np.float32, copy=False)
+    return np.asarray(samples, dtype=np.float32)
+
+
+def as_int16(samples: Samples) -> npt.NDArray[np.int16]:
+    """Round float32 samples in [-1, 1] to int16; the inverse of `as_float`, for storage."""
+    return np.clip(np.rint(samples * INT16_SCALE), -INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
 
 
 def mix_down(samples: npt.NDArray[np.float32]) -> Samples:

@@ -73,7 +73,7 @@ class Decision:
     def update(self, posteriors: Posteriors, time_s: float) -> list[Detection]:
         """Take the posteriors [K] of the hop that ends at `time_s`; return the events they make."""
         self._recent = [*self._recent, posteriors][-self.config.smoothing_hops :]
-        smoothed = np.mean(self._recent, axis=0, dtype=np.float64)
+        smoothed = np.stack(self._recent).mean(axis=0, dtype=np.float64)
         return [
             Detection(phrase, time_s, float(smoothed[k]), self.thresholds[k])
             for k, phrase in enumerate(self.phrases)

@@ -183,7 +183,7 @@ def load(
 
     Args:
         path: the bundle.
-        fa_per_hour: false accepts per hour to run at, one of the bundle's operating points; None for its default.
+        fa_per_hour: false accepts per hour to run at, an operating point of the bundle (None: its default).
         threshold: a posterior in (0, 1] for all phrases, instead of an operating point.
 
     Raises BundleError for a damaged or foreign file, UsageError for an operating point it does not have.

@@ -1,0 +1,68 @@
+"""A trained net as an ONNX graph: posteriors from log-mel (for our runtime) or from audio (for any host)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from wakeword.train.model import WakewordNet
+
+OPSET = 20
+"""The first with Gelu as one operator; every onnxruntime since 1.17 (2024) runs it."""
+
+
+class _Posteriors(nn.Module):
+    """The net as its hosts see it. x [B, 80, T] or [B, N] -> posterior [B, K]."""
+
+    def __init__(self, net: WakewordNet, portable: bool) -> None:
+        super().__init__()
+        self.net, self.portable = net, portable
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.net(self.net.encoder_input(x) if self.portable else x))
+
+
+def verifier_graph(
+    net: WakewordNet, example: Tensor, metadata: Mapping[str, object], portable: bool = False
+) -> onnx.ModelProto:
+    """Export the verifier.
+
+    Args:
+        net: the trained net; exported in evaluation mode.
+        example: an input [B, 80, T] or [B, N] with B of 2 or more; the batch stays dynamic, the window fixed,
+            so that everything that depends on its length alone is computed here and not at every hop.
+        metadata: stored in the file, each value as JSON.
+        portable: take `audio` [B, N] and compute the log-mel inside the graph.
+    """
+    name = "audio" if portable or net.encoder.input == "audio" else "mel"
+    graph = _trace(_Posteriors(net, portable).eval().cpu(), example, name)
+    onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in metadata.items()})
+    onnx.checker.check_model(graph, full_check=True)
+    return graph
+
+
+def _trace(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
+    shape = {0: torch.export.Dim("batch")}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # torch 2.11 warns about its own internals while it traces.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[name],
+            output_names=["posterior"],
+            dynamic_shapes=(shape,),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model: onnx.ModelProto = program.model_proto
+    return model

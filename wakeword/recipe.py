@@ -1,0 +1,267 @@
+"""The main job, end to end: recordings to a calibrated bundle, and a bundle to a report.
+
+Like `wakeword.cli` this composes: training, export and judging meet here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from export.pack import draft_bundle, export_verifier
+from wakeword.audio import as_int16, read_audio
+from wakeword.bundle import Bundle, load_bundle, save_bundle
+from wakeword.clips.augment import AugmentConfig, Augmenter
+from wakeword.clips.dataset import Clip, check_clips, load_background, load_clips, require_clips
+from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS, TrainConfig, load_config
+from wakeword.detector import Scorer, Verifier
+from wakeword.errors import DataError, TrainingError, UsageError
+from wakeword.evaluate.plan import build_negative_streams
+from wakeword.evaluate.score import calibrate
+from wakeword.evaluate.trace import trace_all
+from wakeword.train.finetune import fine_tune
+from wakeword.train.model import WakewordNet, build_net, window_columns, window_samples
+from wakeword.train.policy import Policy, choose_policy
+from wakeword.train.windows import WindowSet, plan_windows
+
+log = logging.getLogger(__name__)
+console = Console(stderr=True)
+PARITY_WINDOWS = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `wakeword train` was asked for."""
+
+    phrases: tuple[str, ...]
+    clips: Path
+    background: tuple[Path, ...]
+    out: Path
+    settings: TrainConfig
+    device: str = "auto"
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """What a run may use of the recordings: train and dev, never test."""
+
+    phrases: tuple[str, ...]
+    clips: Mapping[str, list[Clip]]
+    background: Mapping[str, list[Clip]]
+
+
+def read_settings(config: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
+    """Settings from a TOML file (or the defaults), with what the command line gave on top."""
+    settings = load_config(config, TrainConfig) if config else TrainConfig()
+    return replace(settings, **{key: value for key, value in overrides.items() if value is not None})
+
+
+def make_detector(request: Request) -> Bundle:
+    """Train, export and calibrate a detector, and write it to `request.out`.
+
+    Raises the WakewordError that explains what is wrong with the recordings, the settings or the disk;
+    what was computed until then stays in `<out>.work` for `--resume`.
+    """
+    device = _device(request.device)
+    _check_target(request.out)
+    recordings = _read_recordings(request)
+    settings = request.settings
+    workspace = _workspace(request.out, request.resume)
+    with _stage("encoder"):
+        net = build_net(recordings.phrases, settings).to(device)
+    policy = _policy(settings, recordings, device, net)
+    console.print(f"policy: {policy.name} ({policy.reason})")
+    with _stage("windows"):
+        train, dev = (_windows(split, recordings, settings) for split in ("train", "dev"))
+    with _stage("fine-tune"), _Bars() as bars:
+        key = _key(request, recordings)
+        history = fine_tune(net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars)
+    with _stage("export"):
+        windows = _parity_windows(net, dev, settings)
+        summary = _summary(recordings, settings, policy, history.dev_loss)
+        _, int8, parity = export_verifier(net, windows, {"phrases": net.phrases})
+        console.print(
+            f"parity with torch: fp32 within {parity.fp32_max:.1e}, int8 {parity.int8_mean:.4f} on average, "
+            f"{parity.int8_max:.3f} at most (posterior, {parity.windows} windows)"
+        )
+        draft = draft_bundle(net, int8, request.out.stem, settings, summary)
+    with _stage("calibrate"):
+        bundle = _calibrated(draft, recordings.background["dev"], workspace)
+    save_bundle(request.out, bundle)
+    shutil.rmtree(workspace)
+    return bundle
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda, but torch finds no CUDA GPU here; use --device cpu or auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix != ".wakeword":
+        raise UsageError(f"--out {out}: the name of a bundle ends in .wakeword")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _workspace(out: Path, resume: bool) -> Path:
+    workspace = out.with_suffix(".work")
+    if resume and not workspace.is_dir():
+        raise TrainingError(f"nothing to resume: there is no {workspace}; leave --resume out to start")
+    if not resume and workspace.is_dir():
+        log.warning("starting over: %s is of an earlier run (use --resume to go on with it)", workspace)
+        shutil.rmtree(workspace)
+    workspace.mkdir(exist_ok=True)
+    return workspace
+
+
+def _read_recordings(request: Request) -> _Recordings:
+    clips, rejected = check_clips(load_clips(request.clips, request.phrases))
+    for fault in rejected:
+        console.print(f"left out: {fault}", style="yellow", soft_wrap=True)
+    phrases = tuple(dict.fromkeys(clip.label for clip in clips))
+    require_clips(clips, request.phrases)
+    background = load_background(request.background)
+    by_split = {s: [c for c in background if c.split == s] for s in ("train", "dev")}
+    if not all(any(c.kind == "speech" for c in part) for part in by_split.values()):
+        raise DataError(
+            "no background speech to learn what the phrase is not; give folders of recordings "
+            "without the phrases with --background"
+        )
+    split = {s: [c for c in clips if c.split == s] for s in ("train", "dev")}
+    return _Recordings(phrases, split, by_split)
+
+
+def _policy(settings: TrainConfig, recordings: _Recordings, device: torch.device, net: WakewordNet) -> Policy:
+    seconds = sum(clip.seconds for clip in recordings.clips["train"])
+    return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
+
+
+def _windows(split: str, recordings: _Recordings, settings: TrainConfig) -> WindowSet:
+    background = recordings.background[split]
+    augmenter = Augmenter(
+        AugmentConfig(),
+        noise=_read_all(c for c in background if c.kind != "speech"),
+        speech=_read_all(c for c in background if c.kind == "speech"),
+        window_samples=window_samples(settings.window_s),
+    )
+    data = settings.data
+    train = split == "train"
+    return plan_windows(
+        recordings.clips[split],
+        recordings.phrases,
+        augmenter,
+        versions=data.versions if train else data.dev_versions,
+        negatives=data.negatives if train else data.negatives // 4,
+        seed=settings.seed if train else settings.seed + 1,
+    )
+
+
+def _read_all(clips: Iterator[Clip]) -> list[npt.NDArray[np.int16]]:
+    """Background in memory, as int16: an hour takes 115 MB."""
+    return [as_int16(read_audio(clip.path)) for clip in clips]
+
+
+def _key(request: Request, recordings: _Recordings) -> str:
+    """Names everything a run's features and weights depend on."""
+    files = [
+        str(c.path) for part in (recordings.clips, recordings.background) for s in part.values() for c in s
+    ]
+    text = json.dumps([asdict(request.settings), recordings.phrases, files], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _parity_windows(net: WakewordNet, dev: WindowSet, settings: TrainConfig) -> npt.NDArray[np.float32]:
+    order = np.random.default_rng(settings.seed).permutation(len(dev))[:PARITY_WINDOWS]
+    audio = np.stack([dev.render(int(i)) for i in order])
+    with torch.inference_mode():
+        x = net.cpu().encoder_input(torch.from_numpy(audio)).numpy()
+    return np.ascontiguousarray(x[..., -window_columns(net.encoder, settings.window_s) :])
+
+
+def _summary(
+    recordings: _Recordings, settings: TrainConfig, policy: Policy, dev_loss: Sequence[float]
+) -> dict[str, Any]:
+    counts = {
+        phrase: {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
+        for phrase in recordings.phrases
+    }
+    return {
+        "settings": asdict(settings),
+        "policy": policy.name,
+        "policy_reason": policy.reason,
+        "clips": counts,
+        "background_hours": {
+            split: round(sum(c.seconds for c in clips) / 3600, 3)
+            for split, clips in recordings.background.items()
+        },
+        "best_epoch": int(np.argmin(dev_loss)) + 1,
+        "dev_loss": round(min(dev_loss), 5),
+    }
+
+
+def _calibrated(draft: Bundle, background: Sequence[Clip], workspace: Path) -> Bundle:
+    """The draft with thresholds from its own streaming scores on the dev background."""
+    path = workspace / "draft.wakeword"
+    save_bundle(path, draft)
+    traces = trace_all(partial(make_scorer, path), build_negative_streams(background), label="dev background")
+    points = calibrate(traces, OPERATING_POINTS, draft.manifest.decision)
+    thresholds: dict[str, dict[str, Threshold]] = {
+        phrase: {f"{rate:g}": threshold for rate, threshold in by_rate.items()}
+        for phrase, by_rate in points.items()
+    }
+    manifest = replace(draft.manifest, thresholds=thresholds, default_fa_per_hour=f"{DEFAULT_FA_PER_HOUR:g}")
+    return replace(draft, manifest=manifest)
+
+
+def make_scorer(path: Path) -> Scorer:
+    """A scorer of a bundle, made where it runs: sessions do not travel between processes."""
+    return Scorer(Verifier(load_bundle(path), str(path)))
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    console.print(f"[bold]{name}[/] done in {time.monotonic() - start:.1f} s")
+
+
+class _Bars:
+    """Training progress on the terminal."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+        self._task = self._bars.add_task(stage, total=total, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """So many steps are done."""
+        self._bars.update(self._task, advance=steps, note=note)

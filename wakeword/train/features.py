@@ -1,0 +1,112 @@
+"""Encoder features of every window, computed once and kept on disk while only the head is trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wakeword.errors import TrainingError
+from wakeword.train.model import WakewordNet
+from wakeword.train.windows import WindowSet
+
+BATCH = 32
+
+
+class _Blocks(Dataset[Tensor]):
+    """Blocks of windows, made in the loader's worker processes: samples [B, N], or their features [B, F, D].
+
+    On a CPU the encoder runs in the workers too, one thread in each: on few cores that is several times
+    as fast as one process with many threads.
+    """
+
+    def __init__(
+        self,
+        windows: WindowSet,
+        order: npt.NDArray[np.int64],
+        batch: int,
+        epoch: int,
+        net: WakewordNet | None,
+    ) -> None:
+        self._windows, self._epoch, self._net = windows, epoch, net
+        self._blocks = [order[i : i + batch] for i in range(0, len(order), batch)]
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __getitem__(self, i: int) -> Tensor:
+        block = self._blocks[i]
+        samples = torch.from_numpy(np.stack([self._windows.render(int(w), self._epoch) for w in block]))
+        return samples if self._net is None else _features(self._net, samples)
+
+
+def _features(net: WakewordNet, samples: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return net.features(net.encoder_input(samples)).half()
+
+
+def render_batches(
+    windows: WindowSet, order: npt.NDArray[np.int64], batch: int, epoch: int, net: WakewordNet | None = None
+) -> Iterator[Tensor]:
+    """Windows in the given order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
+    blocks = _Blocks(windows, order, batch, epoch, net)
+    yield from DataLoader(blocks, batch_size=None, num_workers=min(os.cpu_count() or 1, len(blocks)))
+
+
+def cache_features(
+    net: WakewordNet, windows: WindowSet, path: Path, key: str, advance: Callable[[int], None]
+) -> npt.NDArray[np.float16]:
+    """Features of all windows [N, F, D], from disk where they are there already.
+
+    `key` names everything they depend on: a cache with another key is made anew, an unfinished one with
+    the same key is gone on with. `advance` is told how many more windows are done.
+    """
+    index = path.with_suffix(".json")
+    done = _rows_done(path, index, key)
+    advance(done)
+    store: npt.NDArray[np.float16] | None = None
+    try:
+        for block in _computed(net.eval(), windows, np.arange(done, len(windows))):
+            if store is None:
+                store = _open_store(path, (len(windows), *block.shape[1:]), fresh=done == 0)
+            store[done : done + len(block)] = block
+            done += len(block)
+            advance(len(block))
+    except OSError as err:
+        raise TrainingError(f"cannot keep features in {path}: {err}") from err
+    finally:
+        if store is not None:
+            index.write_text(json.dumps({"key": key, "rows": done}))
+    features: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return features
+
+
+def _computed(
+    net: WakewordNet, windows: WindowSet, order: npt.NDArray[np.int64]
+) -> Iterator[npt.NDArray[np.float16]]:
+    device = next(net.parameters()).device
+    on_cpu = device.type == "cpu"
+    for block in (
+        render_batches(windows, order, BATCH, epoch=0, net=net if on_cpu else None) if len(order) else ()
+    ):
+        yield (block if on_cpu else _features(net, block.to(device)).cpu()).numpy()
+
+
+def _rows_done(path: Path, index: Path, key: str) -> int:
+    try:
+        state = json.loads(index.read_text())
+        return int(state["rows"]) if state["key"] == key and path.exists() else 0
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _open_store(path: Path, shape: tuple[int, ...], fresh: bool) -> npt.NDArray[np.float16]:
+    mode = "w+" if fresh else "r+"
+    return np.lib.format.open_memmap(path, mode=mode, dtype=np.float16, shape=shape)

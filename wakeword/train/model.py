@@ -1,0 +1,65 @@
+"""The verifier network: a pretrained encoder with a new head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
+from wakeword.config import HeadConfig, TrainConfig
+from wakeword.mel import n_samples
+from wakeword.train.encoders import Encoder, load_encoder
+from wakeword.train.frontend import LogMel
+from wakeword.train.head import HEAD_HZ, Head, pool_factor, pool_frames
+
+MEL_FRAME_S = FRAME_SAMPLES / SAMPLE_RATE
+MEL_PER_HEAD_FRAME = round(1 / (HEAD_HZ * MEL_FRAME_S))
+
+
+class WakewordNet(nn.Module):
+    """What is trained and exported: windows in, one logit per phrase out."""
+
+    def __init__(self, encoder: Encoder, phrases: Sequence[str], config: HeadConfig) -> None:
+        super().__init__()
+        self.phrases = tuple(phrases)
+        self.encoder = encoder
+        self.head = Head(encoder.width, len(self.phrases), config)
+        self.log_mel = LogMel()
+        self.pool = pool_factor(encoder.frame_hz)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Encoder output at the head's frame rate. mel [B, 80, T] or audio [B, N] -> [B, F, D]."""
+        return pool_frames(self.encoder(x), self.pool)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of windows. mel [B, 80, T] or audio [B, N], as `encoder.input` says -> [B, K]."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        """What the encoder takes, from audio [B, N]: log-mel [B, 80, T] or the audio itself."""
+        mel: Tensor = self.log_mel(audio) if self.encoder.input == "mel" else audio
+        return mel
+
+
+def build_net(phrases: Sequence[str], config: TrainConfig, weights: Path | None = None) -> WakewordNet:
+    """A net with pretrained encoder and new head for these phrases."""
+    encoder = load_encoder(config.encoder, config.blocks or None, weights)
+    return WakewordNet(encoder, phrases, config.head)
+
+
+def window_frames(window_s: float) -> int:
+    """Log-mel frames of a window of about that many seconds: whole frames of the head, so none is dropped."""
+    return round(window_s / MEL_FRAME_S) // MEL_PER_HEAD_FRAME * MEL_PER_HEAD_FRAME
+
+
+def window_samples(window_s: float) -> int:
+    """Samples under the window."""
+    return n_samples(window_frames(window_s))
+
+
+def window_columns(encoder: Encoder, window_s: float) -> int:
+    """The window as the verifier counts it: log-mel frames or samples."""
+    return window_frames(window_s) if encoder.input == "mel" else window_samples(window_s)
