@@ -161,7 +161,9 @@ class Microphone(Source):
         except (sounddevice.PortAudioError, ValueError) as err:
             if stream is not None:
                 stream.close()
-            raise DeviceError(f"cannot open microphone {self.name!r} ({err}); is it busy or unplugged?") from err
+            raise DeviceError(
+                f"cannot open microphone {self.name!r} ({err}); is it busy or unplugged?"
+            ) from err
         return stream
 
     def _take(self, block: npt.NDArray[np.float32], n_frames: int, when: object, status: Any) -> None:
@@ -191,7 +193,7 @@ class Microphone(Source):
                     raise DeviceError(f"microphone {self.name!r} vanished; is it unplugged?") from None
                 if time.monotonic() > deadline:
                     raise DeviceError(
-                        f"microphone {self.name!r} vanished: no sound for {patience_s:.0f} s"
+                        f"microphone {self.name!r} vanished: no sound for {patience_s:g} s"
                     ) from None
 
 
