@@ -84,7 +84,7 @@ def _open(url: str, have: int) -> http.client.HTTPResponse:
         raise EncoderError(f"{url}: the server answered {err.code} {err.reason}") from err
     except (OSError, http.client.HTTPException) as err:
         reason = getattr(err, "reason", err)
-        raise EncoderError(f"cannot reach {url} ({reason}); is this machine offline?") from err
+        raise EncoderError(f"cannot reach {url} ({reason}); this machine may be offline") from err
 
 
 def _chunks(response: http.client.HTTPResponse, url: str) -> Iterator[bytes]:

@@ -27,7 +27,7 @@ def frames(audio: Tensor) -> Tensor:
     """Cut audio [B, N] into whole frames [B, T, 400], one every 160 samples, none of them padded."""
     padded = functional.pad(audio, (0, FRAME_SAMPLES - REST))
     n_steps = padded.shape[1] // FRAME_SAMPLES
-    steps = padded[:, : n_steps * FRAME_SAMPLES].reshape(-1, n_steps, FRAME_SAMPLES)
+    steps = padded[:, : n_steps * FRAME_SAMPLES].reshape(audio.shape[0], n_steps, FRAME_SAMPLES)
     return torch.cat([steps[:, :-2], steps[:, 1:-1], steps[:, 2:, :REST]], dim=2)
 
 

