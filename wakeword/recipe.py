@@ -31,8 +31,8 @@ from wakeword.clips.dataset import Clip, check_clips, load_background, load_clip
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS, TrainConfig, load_config
 from wakeword.detector import Scorer, Verifier
 from wakeword.errors import DataError, TrainingError, UsageError
+from wakeword.evaluate.calibrate import calibrate
 from wakeword.evaluate.plan import build_negative_streams
-from wakeword.evaluate.score import calibrate
 from wakeword.evaluate.trace import trace_all
 from wakeword.train.finetune import fine_tune
 from wakeword.train.model import WakewordNet, build_net, window_columns, window_samples
@@ -224,9 +224,8 @@ def _calibrated(draft: Bundle, background: Sequence[Clip], workspace: Path) -> B
     save_bundle(path, draft)
     traces = trace_all(partial(make_scorer, path), build_negative_streams(background), label="dev background")
     points = calibrate(traces, OPERATING_POINTS, draft.manifest.decision)
-    thresholds: dict[str, dict[str, Threshold]] = {
-        phrase: {f"{rate:g}": threshold for rate, threshold in by_rate.items()}
-        for phrase, by_rate in points.items()
+    thresholds = {
+        phrase: {f"{rate:g}": by_rate[rate] for rate in sorted(by_rate)} for phrase, by_rate in points.items()
     }
     manifest = replace(draft.manifest, thresholds=thresholds, default_fa_per_hour=f"{DEFAULT_FA_PER_HOUR:g}")
     return replace(draft, manifest=manifest)
