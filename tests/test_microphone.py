@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -21,8 +24,10 @@ pytestmark = pytest.mark.mic
 MAIN = """
 import sys
 import numpy as np
+import logging
 from wakeword.errors import DeviceError
 from wakeword.listen import microphone
+from wakeword.listen import service
 from wakeword.listen.microphone import Microphone, devices, find_device, quiet_portaudio
 
 def record(device, n_samples):
@@ -34,6 +39,7 @@ def record(device, n_samples):
             if sum(map(len, blocks)) >= n_samples:
                 return np.concatenate(blocks), source.overflows
 
+logging.basicConfig(format="%(message)s")
 try:
     with quiet_portaudio():
         {body}
@@ -145,6 +151,31 @@ def test_devices(shared_mic: VirtualMic) -> None:
     assert (code, err) == (0, "")
     assert "\npulse ALSA True 44100.0 " in "\n" + out
     assert sum(line.endswith("True") for line in out.splitlines()) == 1
+
+
+def test_devices_are_printed(shared_mic: VirtualMic) -> None:
+    code, out, err = finish(shared_mic.python(program("service.print_devices(as_json=False)")))
+    assert (code, err) == (0, "")
+    assert re.search(r"^[* ] \d+  pulse  \(ALSA, 44100 Hz, \d+ channels\)$", out, re.MULTILINE)
+    code, out, err = finish(shared_mic.python(program("service.print_devices(as_json=True)")))
+    assert {"pulse", "default"} <= {device["name"] for device in json.loads(out)}
+
+
+LISTEN = """
+from test_service import LoudDetector
+from wakeword.listen.service import run
+run([LoudDetector("loud", 0.1)], None, "pulse", as_json=True)
+"""
+
+
+def test_listening_to_the_microphone(mic: VirtualMic) -> None:
+    process = mic.python(LISTEN)
+    assert process.stdout and process.stderr
+    assert process.stderr.readline() == "listening to pulse for loud; Ctrl-C ends it\n"
+    mic.play(np.concatenate([np.zeros(8_000), np.full(1_600, 0.5), np.zeros(8_000)]).astype(np.float32))
+    assert json.loads(process.stdout.readline())["phrase"] == "loud"
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (0, "", "")
 
 
 def test_find_device(shared_mic: VirtualMic) -> None:

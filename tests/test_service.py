@@ -16,7 +16,7 @@ import pytest
 from wakeword.audio import SAMPLE_RATE, Samples, write_wav
 from wakeword.decision import Detection
 from wakeword.errors import UsageError, WakewordError
-from wakeword.listen.service import Printer, human_line, json_line, listen, open_source, run
+from wakeword.listen.service import Printer, human_line, json_line, listen, open_source, until_stopped
 from wakeword.listen.sources import FileSource
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,15 +24,13 @@ EVENT = Detection("hey nova", 12.4800001, 0.97123456, 0.5)
 
 PROGRAM = """
 import sys
-from pathlib import Path
 sys.path.insert(0, "tests")
 from test_service import LoudDetector
 from wakeword.errors import WakewordError
-from wakeword.listen.service import Printer, json_line, open_source, run
+from wakeword.listen.service import run
+print("started", file=sys.stderr, flush=True)
 try:
-    with open_source(sys.argv[1], None) as source:
-        print("listening", file=sys.stderr, flush=True)
-        run([LoudDetector("loud", 0.3)], source, Printer(json_line, sys.stdout))
+    run([LoudDetector("loud", 0.3)], sys.argv[1], None, as_json=True)
 except WakewordError as err:
     sys.exit(f"wakeword: {err}")
 """
@@ -42,7 +40,7 @@ class LoudDetector:
     """Detects where the sound rises above a level: simple, but a detector."""
 
     def __init__(self, phrase: str, level: float) -> None:
-        self.phrase, self.level = phrase, level
+        self.phrases, self.level = (phrase,), level
         self._n, self._loud = 0, False
 
     def feed(self, samples: Samples) -> list[Detection]:
@@ -51,7 +49,7 @@ class LoudDetector:
             self._loud = not self._loud
             if self._loud:
                 time_s = (self._n + int(i)) / SAMPLE_RATE
-                events.append(Detection(self.phrase, time_s, float(abs(samples[i])), self.level))
+                events.append(Detection(self.phrases[0], time_s, float(abs(samples[i])), self.level))
         self._n += len(samples)
         return events
 
@@ -117,14 +115,16 @@ def test_errors_of_the_source_pass_through() -> None:
         raise WakewordError("gone")
 
     heard: list[Detection] = []
-    with pytest.raises(WakewordError, match="gone"):
-        run([LoudDetector("loud", 0.4)], broken(), heard.append)
+    with pytest.raises(WakewordError, match="gone"), until_stopped():
+        listen([LoudDetector("loud", 0.4)], broken(), heard.append)
     assert len(heard) == 1
 
 
 def test_sigterm_handler_is_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    run([LoudDetector("loud", 0.4)], [], lambda event: None)
+    with until_stopped():
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the signal did not end it")
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -134,7 +134,7 @@ def test_a_live_pipe_is_printed_at_once_and_a_signal_ends_it(number: signal.Sign
         assert process.stdin and process.stdout and process.stderr
         process.stdin.write(pcm(pulses(0.5)))
         process.stdin.flush()
-        assert process.stderr.readline() == b"listening\n"
+        assert process.stderr.readline() == b"started\n"
         line = json.loads(process.stdout.readline())
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
@@ -148,7 +148,7 @@ def test_a_reader_that_hangs_up_ends_it_quietly() -> None:
         process.stdout.close()
         process.stdin.write(pcm(pulses(0.5)))
         process.stdin.close()
-        assert process.stderr.read() == b"listening\n"
+        assert process.stderr.read() == b"started\n"
         assert process.wait(10) == 0
 
 
@@ -159,7 +159,7 @@ def test_full_disk(tmp_path: Path) -> None:
         command = [sys.executable, "-c", PROGRAM, str(tmp_path / "pulse.wav")]
         done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
-    assert done.stderr == "listening\nwakeword: cannot write detections: No space left on device\n"
+    assert done.stderr == "started\nwakeword: cannot write detections: No space left on device\n"
 
 
 def test_the_loop_loads_nothing_heavy() -> None:

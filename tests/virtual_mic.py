@@ -37,7 +37,7 @@ class VirtualMic:
             "XDG_RUNTIME_DIR": str(self.folder),
             "HOME": str(self.folder),
             "PULSE_SERVER": server,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
         }
         self._process = self._start()
         # norewinds: without it the sink renders two seconds at a time while no one listens

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +55,11 @@ class InputDevice:
 
 
 def devices() -> list[InputDevice]:
-    """All devices that can record, in PortAudio's order; DeviceError without PortAudio."""
+    """All devices that can record, in PortAudio's order; DeviceError where there is none, or no PortAudio."""
     sounddevice = _sounddevice()
     apis = sounddevice.query_hostapis()
     default = sounddevice.default.device[0]
-    return [
+    found = [
         InputDevice(
             index=info["index"],
             name=info["name"],
@@ -71,6 +71,12 @@ def devices() -> list[InputDevice]:
         for info in sounddevice.query_devices()
         if info["max_input_channels"] > 0
     ]
+    if not found:
+        raise DeviceError(
+            "no microphone found; plug one in or start the sound server (PulseAudio, PipeWire), "
+            "or listen to a recording with --file"
+        )
+    return found
 
 
 def find_device(wanted: str | int | None = None) -> InputDevice:
@@ -79,11 +85,6 @@ def find_device(wanted: str | int | None = None) -> InputDevice:
     DeviceError, naming the choices, where none or several fit, and where there is no device at all.
     """
     found = devices()
-    if not found:
-        raise DeviceError(
-            "no microphone found; plug one in or start the sound server (PulseAudio, PipeWire), "
-            "or listen to a recording with --file"
-        )
     if wanted is None:
         return next((device for device in found if device.is_default), found[0])
     fits = _matches(found, str(wanted).strip())
@@ -212,7 +213,7 @@ def quiet_portaudio() -> Iterator[None]:
     """Keep what ALSA and PortAudio write to file descriptor 2, and only that, off the terminal.
 
     They print pages for devices that are merely absent, and offer no way to turn it off. Python's own
-    `sys.stderr` still writes; handlers made earlier from another `sys.stderr` object do not.
+    `sys.stderr` and the handlers of the root logger still write; child processes do not.
     """
     if sys.stderr is None or not _is_descriptor_2(sys.stderr):
         yield
@@ -223,12 +224,20 @@ def quiet_portaudio() -> Iterator[None]:
     os.dup2(nowhere, 2)
     os.close(nowhere)
     sys.stderr = os.fdopen(kept, "w", buffering=1, encoding=before.encoding, errors="backslashreplace")
+    _move_log_handlers(before, sys.stderr)
     try:
         yield
     finally:
         os.dup2(kept, 2)
+        _move_log_handlers(sys.stderr, before)
         sys.stderr.close()
         sys.stderr = before
+
+
+def _move_log_handlers(before: TextIO, after: TextIO) -> None:
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(after)
 
 
 def _is_descriptor_2(stream: Any) -> bool:

@@ -20,12 +20,16 @@ from typing import Protocol, TextIO
 from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.decision import Detection
 from wakeword.errors import UsageError, WakewordError
-from wakeword.listen.microphone import Microphone, quiet_portaudio
+from wakeword.listen.microphone import Microphone, devices, quiet_portaudio
 from wakeword.listen.sources import FileSource, PcmSource, Source
 
 
 class Hears(Protocol):
     """What the loop needs of a `wakeword.detector.Detector`."""
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """What it listens for."""
 
     def feed(self, samples: Samples) -> list[Detection]:
         """Take mono 16 kHz samples [n]; return the events in them."""
@@ -63,32 +67,44 @@ def listen(
     return n_samples / SAMPLE_RATE
 
 
-def run(
-    detectors: Sequence[Hears], source: Iterable[Samples], on_detection: Callable[[Detection], None]
-) -> None:
-    """`listen` as a command does it: Ctrl-C, SIGTERM and a reader that hung up end it without an error."""
-    with sigterm_as_interrupt():
-        try:
-            listen(detectors, source, on_detection)
-        except (KeyboardInterrupt, BrokenPipeError):
-            return
+def run(detectors: Sequence[Hears], file: str | None, device: str | int | None, as_json: bool) -> None:
+    """Listen and print until the sound or the user ends it; see `open_source` and `until_stopped`."""
+    with until_stopped(), open_source(file, device) as source:
+        if isinstance(source, Microphone):
+            phrases = ", ".join(phrase for detector in detectors for phrase in detector.phrases)
+            print(f"listening to {source.name} for {phrases}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        listen(detectors, source, Printer(json_line if as_json else human_line, sys.stdout))
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Within it SIGTERM raises KeyboardInterrupt, so that the clean-up of Ctrl-C happens there too."""
+def until_stopped() -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a reader of stdout that hung up end the block without an error."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, interrupt) if in_main else None
     try:
         yield
+    except (KeyboardInterrupt, BrokenPipeError):
+        return
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if in_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def print_devices(as_json: bool) -> None:
+    """Print the microphones, the default one marked by a star, or one JSON list of them."""
+    found = devices()
+    if as_json:
+        print(json.dumps([asdict(device) for device in found]))
+        return
+    for device in found:
+        mark, rate = "*" if device.is_default else " ", f"{device.sample_rate:g} Hz"
+        print(
+            f"{mark} {device.index}  {device.name}  ({device.host_api}, {rate}, {device.channels} channels)"
+        )
 
 
 def human_line(event: Detection) -> str:
