@@ -108,7 +108,7 @@ class EmformerEncoder(Encoder):
     def __init__(
         self, spec: EncoderSpec, transcriber: Any, n_blocks: int, mean: Tensor, inverse_std: Tensor
     ) -> None:
-        """Take over `transcriber` of a torchaudio.models.RNNT; `mean` and `inverse_std` scale the bands [M]."""
+        """Take over `transcriber` of a torchaudio.models.RNNT; `mean`, `inverse_std` scale its bands [M]."""
         super().__init__(spec, n_blocks, transcriber.output_linear.in_features)
         fbanks = torchaudio.functional.melscale_fbanks(N_BINS, 0.0, SAMPLE_RATE / 2, len(mean), SAMPLE_RATE)
         self.power = MelPower(fbanks)
