@@ -22,9 +22,15 @@ def torch_mel(samples: Samples) -> np.ndarray:
     return LogMel()(torch.from_numpy(samples)[None])[0].numpy()
 
 
-def export(module: torch.nn.Module, example: torch.Tensor, path: Path) -> onnxruntime.InferenceSession:
-    """Export with dynamic batch and length. torch's own deprecation warnings are not ours to fail on."""
-    dynamic = ({0: torch.export.Dim.DYNAMIC, example.dim() - 1: torch.export.Dim.DYNAMIC},)
+def export(
+    module: torch.nn.Module, example: torch.Tensor, path: Path, lengths: bool = True
+) -> onnxruntime.InferenceSession:
+    """Export for any batch and (with `lengths`) any length.
+
+    torch's own deprecation warnings are not ours to fail on.
+    """
+    axes = (0, example.dim() - 1) if lengths else (0,)
+    dynamic = ({axis: torch.export.Dim.DYNAMIC for axis in axes},)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
         program = torch.onnx.export(
