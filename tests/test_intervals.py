@@ -60,8 +60,12 @@ def test_bootstrap_is_wider_where_one_speaker_has_all_misses(rng: np.random.Gene
     clustered = speaker_bootstrap(missed, by_speaker, rng)
     single = speaker_bootstrap(missed, each_alone, rng)
     assert clustered.high > single.high + 0.05
-    assert single.low == pytest.approx(0.05, abs=0.02)
-    assert single.high == pytest.approx(0.16, abs=0.02)
+    assert clustered.low == 0.0
+    # Without clusters it is the binomial interval, and where the bootstrap is narrower, Wilson's.
+    assert single.low == pytest.approx(wilson(10, 100).low, abs=0.02)
+    assert single.high == pytest.approx(wilson(10, 100).high, abs=0.02)
+    one = speaker_bootstrap([True] + [False] * 61, each_alone[:62], rng)
+    assert one.high == wilson(1, 62).high
 
 
 def test_bootstrap_repeats_and_falls_back_to_wilson() -> None:

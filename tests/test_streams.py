@@ -10,10 +10,11 @@ import pytest
 import soundfile
 
 from wakeword.audio import SAMPLE_RATE, Samples, active_level_dbfs, read_audio, speech_span, write_wav
+from wakeword.clips.augment import level_rms_dbfs as rms_dbfs
 from wakeword.clips.dataset import Clip, Kind
 from wakeword.errors import AudioError, DataError
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
-from wakeword.evaluate.streams import LEVEL_DBFS, MixedStream, reverberate, rms_dbfs, write_mixed
+from wakeword.evaluate.streams import LEVEL_DBFS, MixedStream, reverberate, write_mixed
 
 GAP_S = (1.0, 3.0)
 

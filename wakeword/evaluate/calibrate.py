@@ -26,26 +26,22 @@ TAIL_PEAKS = 30
 def threshold_allowing(scores: PhraseScores, n_false_accepts: int) -> float:
     """The lowest threshold with at most so many events in the negative streams.
 
-    It lies half-way, in log-odds, between two neighbouring peaks. 1.0 where even that has more (scores
-    saturated at 1).
+    It lies half-way, in log-odds, between two neighbouring peaks, or 0.1 above the highest. 1.0 where even
+    that has more (scores saturated at 1).
     """
     peaks = np.unique(scores.negative_peaks(2 * n_false_accepts + 20))[::-1]
     best, n_before = 1.0, 0
     # Events need not be as many as peaks: a slow decay is one event, and far down the detector never re-arms
     # and falls silent. That is no threshold to use, so the search ends where lowering it lessens the events.
-    for high, low in zip([1.0, *peaks], peaks, strict=False):
-        candidate = _between(float(high), float(low))
+    log_odds = logit(peaks.astype(np.float32)).astype(np.float64)
+    above = [log_odds[0] + 0.2, *log_odds] if len(peaks) else []
+    for high, low in zip(above, log_odds, strict=False):
+        candidate = sigmoid((high + low) / 2)
         n = scores.false_accepts(candidate)
         if not n_before <= n <= n_false_accepts:
             break
         best, n_before = candidate, n
     return best
-
-
-def _between(high: float, low: float) -> float:
-    a, b = logit(np.asarray([high, low], dtype=np.float32))
-    middle = sigmoid((float(a) + float(b)) / 2)
-    return middle if low < middle <= high else high
 
 
 def sigmoid(log_odds: float) -> float:

@@ -55,22 +55,23 @@ def speaker_bootstrap(
     n_resamples: int = 2000,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Percentile interval of the miss rate, drawing whole speakers with replacement.
+    """Percentile interval of the miss rate, drawing whole speakers, but never narrower than Wilson's.
 
-    With no miss at all every draw is 0; with fewer than 5 speakers a bootstrap says nothing: both cases,
-    and all clips missed, give Wilson's interval.
+    A bootstrap of one or two misses is too narrow, of none it is a point; with fewer than 5 speakers it says
+    nothing. Clips of one speaker going together can only widen what Wilson's formula gives.
     """
     total, n = sum(missed), len(missed)
+    alone = wilson(total, n, confidence)
     names, index = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
     if total in (0, n) or len(names) < 5:
-        return wilson(total, n, confidence)
+        return alone
     misses = np.bincount(index, weights=np.asarray(missed, dtype=float))
     clips = np.bincount(index).astype(float)
     drawn = rng.integers(len(names), size=(n_resamples, len(names)))
     rates = misses[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
     tail = 50 * (1 - confidence)
     low, high = np.percentile(rates, [tail, 100 - tail])
-    return Interval(float(low), float(high))
+    return Interval(min(float(low), alone.low), max(float(high), alone.high))
 
 
 def rate_text(k: int, hours: float) -> str:

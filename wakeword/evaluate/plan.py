@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,12 +18,13 @@ from wakeword.evaluate.streams import (
     Source,
     Spoken,
     duration_samples,
-    gain,
     spoken_in_clip,
 )
 
 BABBLE_TALKERS = 5
 BABBLE_SAMPLES = 60 * SAMPLE_RATE
+BABBLES = 4
+"""Different babbles in one evaluation; streams take them in turn."""
 CLIP_FADE_SAMPLES = 80
 """5 ms at the ends of a phrase clip, against clicks."""
 
@@ -69,12 +69,12 @@ def build_mixed_streams(
     per_piece = max(1, round(config.piece_s / (sum(config.gap_s) / 2 + mean_clip_s)))
     n_pieces = -(-len(order) // per_piece)
     background = _Background(speech, config, layout)
-    kinds = _noise_kinds(speech, noise)
+    kinds = _noise_kinds(speech, noise, noise_rng)
     streams = []
     for i, part in enumerate(np.array_split(np.arange(len(order)), n_pieces)):
         name = f"mixed {_snr_name(config.snr_db)} {i + 1}/{n_pieces}"
         stream = _piece(name, [order[j] for j in part], background, config, layout)
-        streams.append(_add_noise(stream, kinds, config.snr_db, noise_rng))
+        streams.append(_add_noise(stream, i, kinds, config.snr_db, noise_rng))
     return streams
 
 
@@ -87,7 +87,7 @@ class _Background:
 
     def __init__(self, clips: Sequence[Clip], config: MixConfig, rng: np.random.Generator) -> None:
         self._room = b"" if config.room is None else config.room.astype(np.float32).tobytes()
-        self._factor = gain(config.background_db)
+        self._factor = 10 ** (config.background_db / 20)
         self._paths = [clips[i].path for i in rng.permutation(len(clips))]
         self._lengths = [duration_samples(path) for path in self._paths]
         self._file, self._offset = 0, 0
@@ -134,36 +134,39 @@ def _piece(
 @dataclass(frozen=True)
 class _NoiseKind:
     name: str
-    paths: tuple[Path, ...] = field(repr=False)
-
-    def draw(self, rng: np.random.Generator) -> Source:
-        """A random file of this kind, or a fresh babble."""
-        if self.name != "babble":
-            return Source((self.paths[rng.integers(len(self.paths))],), "noise")
-        chosen = rng.choice(len(self.paths), size=min(BABBLE_TALKERS, len(self.paths)), replace=False)
-        paths = tuple(self.paths[i] for i in chosen)
-        offsets = tuple(int(rng.integers(duration_samples(path))) for path in paths)
-        return Source(paths, "noise", offsets, BABBLE_SAMPLES)
+    sources: tuple[Source, ...]
+    """Streams take them in turn."""
 
 
-def _noise_kinds(speech: Sequence[Clip], noise: Sequence[Clip]) -> list[_NoiseKind]:
-    """The kinds there are files for, babble first; one source of each kind serves a whole stream."""
-    found = {
-        "babble": tuple(c.path for c in speech),
-        "noise": tuple(c.path for c in noise if c.kind == "noise"),
-        "music": tuple(c.path for c in noise if c.kind == "music"),
-    }
-    return [_NoiseKind(name, paths) for name, paths in found.items() if paths]
+def _noise_kinds(speech: Sequence[Clip], noise: Sequence[Clip], rng: np.random.Generator) -> list[_NoiseKind]:
+    """The kinds there are files for, babble first, each in random order."""
+    kinds = [_NoiseKind("babble", tuple(_babble(speech, rng) for _ in range(BABBLES)))]
+    for name in ("noise", "music"):
+        paths = [c.path for c in noise if c.kind == name]
+        sources = tuple(Source((paths[i],), "noise") for i in rng.permutation(len(paths)))
+        kinds += [_NoiseKind(name, sources)] if sources else []
+    return kinds
+
+
+def _babble(speech: Sequence[Clip], rng: np.random.Generator) -> Source:
+    chosen = rng.choice(len(speech), size=min(BABBLE_TALKERS, len(speech)), replace=False)
+    paths = tuple(speech[i].path for i in chosen)
+    offsets = tuple(int(rng.integers(duration_samples(path))) for path in paths)
+    return Source(paths, "noise", offsets, BABBLE_SAMPLES)
 
 
 def _add_noise(
-    stream: MixedStream, kinds: Sequence[_NoiseKind], snr_db: float | None, rng: np.random.Generator
+    stream: MixedStream,
+    number: int,
+    kinds: Sequence[_NoiseKind],
+    snr_db: float | None,
+    rng: np.random.Generator,
 ) -> MixedStream:
     """Lay noise over all of a stream, changing its kind half-way between two phrases."""
     if snr_db is None:
         return stream
     first = int(rng.integers(len(kinds)))
-    sources = [kind.draw(rng) for kind in kinds]
+    sources = [kind.sources[number % len(kind.sources)] for kind in kinds]
     middles = [
         round((a.end_s + b.start_s) / 2 * SAMPLE_RATE)
         for a, b in zip(stream.spoken, stream.spoken[1:], strict=False)
@@ -175,7 +178,7 @@ def _add_noise(
         start, end = edges[i], edges[i + 1]
         offset = int(rng.integers(BABBLE_SAMPLES))
         fade = min(FADE_SAMPLES, (end - start) // 2)
-        noises.append(Segment(start, end - start, sources[k], offset, gain(-snr_db), fade))
+        noises.append(Segment(start, end - start, sources[k], offset, 10 ** (-snr_db / 20), fade))
         spoken.append(
             Spoken(label.phrase, label.start_s, label.end_s, label.path, label.group, kinds[k].name)
         )

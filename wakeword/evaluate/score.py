@@ -1,7 +1,7 @@
 """From traces to rates: events at any threshold, hits and false accepts, DET curves.
 
 `events` gives exactly what `wakeword.decision.Decision` would emit, for one phrase, but looks only at the
-hops that matter: a curve of 200 thresholds over hours of audio takes about a second.
+hops that matter: a curve of 120 thresholds over hours of audio takes about a second.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PhraseTrace:
             yield i
             # Re-armed at the next hop below the lower level; fires at the first one above after that.
             rearmed = _first_from(below, i + 1)
-            ready = int(np.searchsorted(self.times_s, self.times_s[i] + self._config.refractory_s))
+            ready = int(self.times_s.searchsorted(self.times_s[i] + self._config.refractory_s))
             i = None if rearmed is None else _first_from(above, max(rearmed, ready))
 
     def peaks(self, n: int) -> Array:
@@ -183,7 +183,7 @@ class PhraseScores:
         return np.sort(peaks)[::-1][:n]
 
 
-def det_curve(scores: PhraseScores, n_points: int = 200) -> list[OperatingPoint]:
+def det_curve(scores: PhraseScores, n_points: int = 120) -> list[OperatingPoint]:
     """Both rates over thresholds, from low to high: the detection error trade-off.
 
     The thresholds are the scores at which something changes, thinned evenly to `n_points`.

@@ -31,6 +31,7 @@ from wakeword.audio import (
     read_audio,
     speech_span,
 )
+from wakeword.clips.augment import amplify, babble, convolve, level_rms_dbfs
 from wakeword.errors import AudioError
 
 LEVEL_DBFS = -26.0
@@ -39,6 +40,9 @@ FADE_SAMPLES = 800
 """50 ms."""
 PEAK = 0.98
 """Largest sample of a mixed stream; a louder mix is scaled down as a whole."""
+NARROW_BAND_HZ = 5_700
+MAX_GAIN_DB = 60.0
+"""So that a silent file stays silent instead of becoming noise."""
 BLOCK_SAMPLES = 25 * HOP_SAMPLES
 
 
@@ -73,48 +77,45 @@ class Source:
 
     def load(self) -> Samples:
         """Read, mix and level the samples [N]; the last few sources stay in memory."""
-        return _load(self)
+        return _load_babble(self) if self.length else _load(self)
 
 
 @lru_cache(maxsize=8)
 def _load(source: Source) -> Samples:
-    samples = _babble(source) if source.length else read_audio(source.paths[0])
+    samples = read_audio(source.paths[0])
     if source.room:
         samples = reverberate(samples, np.frombuffer(source.room, dtype=np.float32))
-    if source.level == "speech":
-        samples = samples * np.float32(gain(LEVEL_DBFS - active_level_dbfs(samples)))
-    elif source.level == "noise":
-        samples = samples * np.float32(gain(LEVEL_DBFS - rms_dbfs(samples)))
+    return _levelled(samples, source.level)
+
+
+@lru_cache(maxsize=8)
+def _load_babble(source: Source) -> Samples:
+    # A cache of its own: five decoded files make one, which every stream of an evaluation needs again.
+    starts = zip(source.paths, source.offsets, strict=True)
+    talkers = [_cyclic(read_audio(path), offset, source.length) for path, offset in starts]
+    return _levelled(babble(talkers), source.level)
+
+
+def _levelled(samples: Samples, level: str) -> Samples:
+    if level != "as is":
+        measured = active_level_dbfs(samples) if level == "speech" else level_rms_dbfs(samples)
+        samples = amplify(samples, min(LEVEL_DBFS - measured, MAX_GAIN_DB))
     samples.setflags(write=False)
     return samples
 
 
-def gain(db: float) -> float:
-    """Factor of that many decibels; at most 60 dB, so that silence stays finite."""
-    return float(10 ** (min(db, 60.0) / 20))
-
-
-def rms_dbfs(samples: Samples) -> float:
-    """Level of all the samples together, silence included, in dBFS."""
-    return float(10 * np.log10(max(np.square(samples, dtype=np.float64).mean(), 1e-12)))
+def is_narrow_band(samples: Samples) -> bool:
+    """Whether almost nothing (-40 dB of the power) lies above 5.7 kHz, as in 11 kHz and telephone audio."""
+    n_fft = 1024
+    frames = samples[: len(samples) // n_fft * n_fft].reshape(-1, n_fft) * np.hanning(n_fft)
+    power = np.square(np.abs(np.fft.rfft(frames, axis=1))).sum(axis=0)
+    high = power[np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE) > NARROW_BAND_HZ].sum()
+    return bool(high < 1e-4 * power.sum())
 
 
 def reverberate(samples: Samples, response: Samples) -> Samples:
-    """The samples [N] as heard in a room [R], direct sound in place: [N]."""
-    n_fft = 1 << int(np.ceil(np.log2(len(samples) + len(response))))
-    spectrum = np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft)
-    direct = int(np.abs(response).argmax())
-    wet = np.fft.irfft(spectrum, n_fft)[direct : direct + len(samples)]
-    return wet.astype(np.float32)
-
-
-def _babble(source: Source) -> Samples:
-    total = np.zeros(source.length, dtype=np.float32)
-    for path, offset in zip(source.paths, source.offsets, strict=True):
-        talker = read_audio(path)
-        talker = talker * np.float32(gain(LEVEL_DBFS - active_level_dbfs(talker)))
-        total += _cyclic(talker, offset, source.length)
-    return total
+    """The samples [N] as heard in a room [R], the direct sound in place: [N]."""
+    return convolve(samples, response[int(np.abs(response).argmax()) :])
 
 
 def _cyclic(samples: Samples, offset: int, length: int) -> Samples:
@@ -270,6 +271,7 @@ def _write_labels(spoken: Sequence[Spoken], target: Path) -> None:
     partial.replace(target)
 
 
+@lru_cache(maxsize=4096)
 def spoken_in_clip(path: Path) -> tuple[int, int, int]:
     """Length of a phrase clip and first and one-past-last sample of its speech."""
     samples = read_audio(path)
