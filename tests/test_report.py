@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from wakeword.audio import HOP_S, SAMPLE_RATE, Samples, write_wav
-from wakeword.bundle import Manifest, Threshold
+from wakeword.bundle import Bundle, Golden, Manifest, Threshold, save_bundle
 from wakeword.clips.dataset import Clip, Kind
 from wakeword.decision import Decision, DecisionConfig
-from wakeword.errors import DataError
+from wakeword.errors import BundleError, DataError
 from wakeword.evaluate.judge import judge
 from wakeword.evaluate.report import percent, score_text, write_report
 from wakeword.evaluate.result import EvaluationResult
-from wakeword.evaluate.run import listen, pick_clips
+from wakeword.evaluate.run import evaluate, listen, pick_clips
+from wakeword.mel import mel_filters, n_samples
 
 PHRASES = ("high <tone>", "low tone")
 TONES_HZ = {"high <tone>": 4000.0, "low tone": 2000.0}
@@ -212,3 +213,52 @@ def test_numbers_in_words() -> None:
         "0 %", "0.36 %", "4.5 %", "12 %", "100 %", "–",
     ]  # fmt: skip
     assert [score_text(x) for x in (0.5, 0.998812, 0.00213, 1.0)] == ["0.50", "0.9988", "0.0021", "1.0000000"]
+
+
+def tone_bundle(path: Path) -> Path:
+    """A bundle whose verifier compares the mel bands at each tone with all bands, over 0.4 s."""
+    onnx = pytest.importorskip("onnx")
+    h, window = onnx.helper, 40
+    weights = np.full((80, 2), -1 / 80, dtype=np.float32)
+    for k, hz in enumerate(TONES_HZ.values()):
+        weights[int(mel_filters()[:, round(hz / 40)].argmax()), k] += 1
+    constants = {"w": 3 * weights, "b": np.full(2, -6, dtype=np.float32), "axes": np.asarray([2])}
+    graph = h.make_graph(
+        [
+            h.make_node("ReduceMean", ["mel", "axes"], ["bands"], keepdims=0),
+            h.make_node("Gemm", ["bands", "w", "b"], ["logits"]),
+            h.make_node("Sigmoid", ["logits"], ["posterior"]),
+        ],
+        "tones",
+        [h.make_tensor_value_info("mel", onnx.TensorProto.FLOAT, ["B", 80, "T"])],
+        [h.make_tensor_value_info("posterior", onnx.TensorProto.FLOAT, ["B", 2])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    opset = [h.make_opsetid("", 18)]
+    verifier = h.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    audio = np.zeros(n_samples(window), dtype=np.int16)
+    # Silence is the floor in every band: each tone's band less the mean of all is 0.
+    golden = Golden(audio, np.full(2, -6, dtype=np.float32))
+    thresholds = {p: {"1": Threshold(0.5, False)} for p in PHRASES}
+    manifest = Manifest(
+        name="tones", phrases=PHRASES, input="mel", window=window, thresholds=thresholds,
+        default_fa_per_hour="1", decision=DECISION,
+    )  # fmt: skip
+    save_bundle(path, Bundle(manifest, verifier, golden))
+    return path
+
+
+def test_evaluate_from_bundle_to_report(tmp_path: Path, clips: list[Clip]) -> None:
+    path = tone_bundle(tmp_path / "tones.wakeword")
+    speech = make_clip(tmp_path, "speech", "speech", tone(300.0, 20.0))
+    runs = [
+        evaluate(path, clips, [speech], [], tmp_path / f"out{n}", (None,), n, max_phrases=3, progress=False)
+        for n in (1, 2)
+    ]
+    assert (tmp_path / "out2" / "report.html").is_file()
+    for a, b in zip(runs[0].at_threshold, runs[1].at_threshold, strict=True):
+        assert a == b
+        assert a.misses["clean"].spoken == 3
+    assert runs[0].headline()[0].misses["clean"].missed == 0
+    with pytest.raises(BundleError, match="no such file"):
+        evaluate(tmp_path / "absent.wakeword", clips, [speech], [], tmp_path / "x", progress=False)
