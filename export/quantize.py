@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -10,11 +13,12 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 
 def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Matrix products with int8 weights, one scale per output channel; activations are quantised as they come.
+    """Matrix products with int8 weights, a scale per output channel; activations are quantised as they come.
 
     Convolutions stay float, and so does what turns audio into log-mel: its range is where int8 loses most.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    # It advises a pre-processing that changes nothing here: shapes are inferred already.
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, source)
         quantize_dynamic(
@@ -26,3 +30,14 @@ def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(target)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings that the quantiser gives by the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

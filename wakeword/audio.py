@@ -145,19 +145,38 @@ def active_level_dbfs(samples: Samples) -> float:
     return float(10 * np.log10(max(power.mean(), 1e-12))) if active.any() else -120.0
 
 
-def speech_span(samples: Samples) -> tuple[int, int]:
-    """First and one-past-last sample of the active speech in a clip that holds one utterance.
+EMPHASIS = 0.7
+UTTERANCE_S = 1.5
+"""A span longer than this is doubted: what pads the clip may have passed for its noise floor."""
+PAUSE_S = 0.3
+"""Longest pause within an utterance."""
 
-    By energy, in steps of 10 ms: bursts shorter than 50 ms are ignored. The whole clip where nothing
-    stands out.
+
+def speech_span(samples: Samples) -> tuple[int, int]:
+    """First and one-past-last sample of the utterance in a clip that holds one.
+
+    By energy, in steps of 10 ms, after a high-pass against hum and thumps: of the stretches that stand
+    out, the one with most energy above the threshold (pauses up to 0.3 s bridged, bursts below 50 ms
+    ignored). The whole clip where nothing stands out.
     """
-    active = _active_frames(samples)
-    run = 5
-    steady = np.convolve(active, np.ones(run), mode="same") >= run - 1 if len(active) >= run else active
-    where = np.flatnonzero(steady)
-    if not len(where):
+    emphasised = samples - np.float32(EMPHASIS) * np.concatenate([samples[:1], samples[:-1]])
+    levels = frame_levels_dbfs(emphasised)
+    if not len(levels):
         return 0, len(samples)
-    margin = run // 2
-    start = max(0, where[0] - margin) * FRAME_SAMPLES
-    end = min(len(active), where[-1] + 1 + margin) * FRAME_SAMPLES
-    return int(start), int(end)
+    start, end = _loudest_stretch(levels, float(np.percentile(levels, 10)))
+    if (end - start) * FRAME_SAMPLES > UTTERANCE_S * SAMPLE_RATE:
+        heard = levels[levels > levels.max() - 70]
+        start, end = _loudest_stretch(levels, float(np.percentile(heard, 20)))
+    return (start * FRAME_SAMPLES, end * FRAME_SAMPLES) if end > start else (0, len(samples))
+
+
+def _loudest_stretch(levels: npt.NDArray[np.float32], floor_dbfs: float) -> tuple[int, int]:
+    """First and one-past-last frame of the stretch with most energy above half-way from floor to loud."""
+    loud = float(np.percentile(levels, 95))
+    threshold = max(loud - 25, min((loud + floor_dbfs) / 2, loud - 3))
+    steady = np.flatnonzero(np.convolve(levels >= threshold, np.ones(5), mode="same") >= 4)
+    if not len(steady):
+        return 0, 0
+    pauses = np.flatnonzero(np.diff(steady) > PAUSE_S * SAMPLE_RATE / FRAME_SAMPLES)
+    best = max(np.split(steady, pauses + 1), key=lambda s: float(np.maximum(levels[s] - threshold, 0).sum()))
+    return max(0, int(best[0]) - 2), min(len(levels), int(best[-1]) + 3)

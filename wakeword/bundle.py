@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,15 +22,28 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import HOP_SAMPLES, SAMPLE_RATE
+from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE
 from wakeword.decision import DecisionConfig
 from wakeword.errors import BundleError, UsageError
+from wakeword.mel import n_samples
 
 SCHEMA = 1
 MANIFEST, VERIFIER, GOLDEN = "manifest.json", "verifier.onnx", "golden.npz"
 MAX_BYTES = {MANIFEST: 4 << 20, VERIFIER: 512 << 20, GOLDEN: 4 << 20}
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """Members carry no time, so that the same model makes the same bytes."""
+ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
+"""What reading a damaged zip, or the arrays in one, may raise."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         with zipfile.ZipFile(source) as archive:
             members = {name: _read_member(archive, name, source) for name in MAX_BYTES}
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as err:
+    except ZIP_FAULTS as err:
         raise BundleError(f"{source}: not a .wakeword file, or damaged ({err})") from err
     manifest, digests = _parse_manifest(members[MANIFEST], source)
     for name, data in members.items():
@@ -157,13 +172,17 @@ def _golden_bytes(golden: Golden) -> bytes:
 
 def _parse_golden(data: bytes, manifest: Manifest, source: Path) -> Golden:
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+                raise ValueError("it is compressed")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             golden = Golden(arrays["audio"], arrays["logits"])
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as err:
+    except ZIP_FAULTS as err:
         raise BundleError(f"{source}: damaged golden vector ({err})") from err
-    if golden.audio.dtype != np.int16 or golden.audio.ndim != 1:
-        raise BundleError(f"{source}: the golden vector's audio is not int16 mono")
-    if golden.logits.shape != (len(manifest.phrases),):
+    length = n_samples(manifest.window) if manifest.input == "mel" else manifest.window
+    if golden.audio.dtype != np.int16 or golden.audio.shape != (length,):
+        raise BundleError(f"{source}: the golden vector's audio is not one window of int16 mono")
+    if golden.logits.dtype != np.float32 or golden.logits.shape != (len(manifest.phrases),):
         raise BundleError(f"{source}: the golden vector does not match the phrases")
     return golden
 
@@ -174,12 +193,16 @@ def _parse_manifest(data: bytes, source: Path) -> tuple[Manifest, Mapping[str, s
         schema = raw["schema"]
     except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise BundleError(f"{source}: its manifest cannot be read ({err})") from err
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if type(schema) is not int or schema < 1:
+        raise BundleError(f"{source}: its manifest cannot be read (schema {schema!r})")
+    if schema > SCHEMA:
         raise BundleError(
             f"{source}: made by a newer wakeword (schema {schema}, this one reads up to {SCHEMA}); "
             "upgrade with pip install -U wakeword"
         )
-    digests = raw.pop("files", {})
+    digests = raw.pop("files", None)
+    if not isinstance(digests, dict):
+        raise BundleError(f"{source}: its manifest states no sha256 of its files")
     known = {f.name for f in fields(Manifest)}
     if unknown := sorted(set(raw) - known):
         raise BundleError(f"{source}: unknown manifest key {unknown[0]!r}")
@@ -191,7 +214,7 @@ def _parse_manifest(data: bytes, source: Path) -> tuple[Manifest, Mapping[str, s
 
 
 def _build_manifest(raw: dict[str, Any]) -> Manifest:
-    phrases = tuple(str(p) for p in raw.pop("phrases"))
+    phrases = tuple(raw.pop("phrases"))
     thresholds = {
         phrase: {rate: Threshold(float(t["value"]), bool(t["extrapolated"])) for rate, t in points.items()}
         for phrase, points in raw.pop("thresholds").items()
@@ -199,12 +222,33 @@ def _build_manifest(raw: dict[str, Any]) -> Manifest:
     manifest = Manifest(
         phrases=phrases, thresholds=thresholds, decision=DecisionConfig(**raw.pop("decision")), **raw
     )
+    _check_thresholds(manifest)
+    _check_window(manifest)
+    _check_types(manifest)
+    return manifest
+
+
+def _check_thresholds(manifest: Manifest) -> None:
+    phrases, thresholds = manifest.phrases, manifest.thresholds
     if not phrases or len(set(phrases)) != len(phrases) or set(thresholds) != set(phrases):
         raise ValueError("phrases and thresholds do not match")
     if any(not 0 < t.value <= 1 for points in thresholds.values() for t in points.values()):
         raise ValueError("a threshold lies outside (0, 1]")
-    if manifest.input not in ("mel", "audio") or not isinstance(manifest.window, int) or manifest.window < 1:
+    rates = [manifest.default_fa_per_hour, *(rate for points in thresholds.values() for rate in points)]
+    if any(not 0 < float(rate) < math.inf for rate in rates):
+        raise ValueError("an operating point is not a number of false accepts per hour")
+
+
+def _check_window(manifest: Manifest) -> None:
+    shortest = {"mel": HOP_SAMPLES // FRAME_SAMPLES, "audio": HOP_SAMPLES}.get(manifest.input)
+    if shortest is None or type(manifest.window) is not int or manifest.window < shortest:
         raise ValueError(f"input {manifest.input!r} with window {manifest.window!r}")
     if manifest.sample_rate != SAMPLE_RATE or manifest.hop_samples != HOP_SAMPLES:
         raise ValueError(f"{manifest.sample_rate} Hz and hops of {manifest.hop_samples} samples")
-    return manifest
+
+
+def _check_types(manifest: Manifest) -> None:
+    texts = (manifest.name, manifest.encoder, manifest.wakeword_version, *manifest.phrases)
+    tables = (manifest.training, manifest.results, manifest.licences)
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(t, dict) for t in tables):
+        raise ValueError("a text or a table was expected")

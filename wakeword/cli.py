@@ -14,6 +14,7 @@ import click
 import wakeword
 from wakeword.errors import WakewordError
 
+OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
 EXISTING = click.Path(path_type=Path)
 BUNDLE = click.argument("model", type=EXISTING)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -34,8 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except WakewordError as err:
         click.echo(f"wakeword: {err}", err=True)
         return err.exit_code
-    except click.ClickException as err:
+    except click.exceptions.NoArgsIsHelpError as err:
         err.show()
+        return err.exit_code
+    except click.ClickException as err:
+        click.echo(f"wakeword: {_one_line(err)}", err=True)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("wakeword: interrupted", err=True)
@@ -43,7 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as err:
         click.echo(f"wakeword: {err.filename or 'input/output'}: {err.strerror or err}", err=True)
         return 1
+    except ModuleNotFoundError as err:
+        if (err.name or "").partition(".")[0] in OWN_PACKAGES:
+            raise
+        click.echo(f"wakeword: this needs {err.name}; run: pip install 'wakeword[train]'", err=True)
+        return 1
     return 0
+
+
+def _one_line(err: click.ClickException) -> str:
+    context = err.ctx if isinstance(err, click.UsageError) else None
+    hint = f"; see {context.command_path} --help" if context else ""
+    return " ".join(err.format_message().split()).rstrip(".") + hint
 
 
 @commands.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -21,6 +22,16 @@ OPERATING_POINTS = (0.1, 0.5, 1.0, 2.0)
 DEFAULT_FA_PER_HOUR = 0.5
 
 
+def _require(config: object, name: str, allowed: bool, what: str) -> None:
+    if not allowed:
+        raise UsageError(f"{name} is {getattr(config, name)}; it must be {what}")
+
+
+def _require_at_least(config: object, least: int, *names: str) -> None:
+    for name in names:
+        _require(config, name, getattr(config, name) >= least, f"{least} or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """How many windows are made of the recordings."""
@@ -32,6 +43,10 @@ class DataConfig:
     dev_versions: int = 2
     """Augmented windows per dev clip, for choosing the epoch."""
 
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "versions", "dev_versions")
+        _require_at_least(self, 4, "negatives")  # a quarter as many are made for dev
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
@@ -42,6 +57,11 @@ class HeadConfig:
     kernel: int = 9
     """Frames (of 40 ms) under each of the two convolutions; the second is dilated by two."""
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "hidden")
+        _require(self, "kernel", self.kernel >= 1 and self.kernel % 2 == 1, "odd and positive")
+        _require(self, "dropout", 0 <= self.dropout < 1, "in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +83,15 @@ class OptimConfig:
     averaging: float = 0.99
     """Decay per step of the exponential moving average of the weights; that average is what is kept."""
 
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "epochs", "batch")
+        for name in ("learning_rate", "encoder_rate", "negative_weight"):
+            _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
+        _require(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
+        _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+        _require(self, "warmup", 0 <= self.warmup < 1, "in [0, 1)")
+        _require(self, "averaging", 0 <= self.averaging < 1, "in [0, 1)")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -80,6 +109,10 @@ class TrainConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 0, "blocks", "seed")
+        _require(self, "window_s", 0.5 <= self.window_s <= 30, "in [0.5, 30]")
 
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ stays in the window, or is followed by noise, makes one event.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,10 +44,10 @@ class DecisionConfig:
     """Share of the threshold below which the smoothed posterior must fall before the next event."""
 
     def __post_init__(self) -> None:
-        if self.smoothing_hops < 1:
-            raise UsageError(f"smoothing_hops is {self.smoothing_hops}; it must be 1 or more")
-        if self.refractory_s < 0:
-            raise UsageError(f"refractory_s is {self.refractory_s}; it must not be negative")
+        if type(self.smoothing_hops) is not int or self.smoothing_hops < 1:
+            raise UsageError(f"smoothing_hops is {self.smoothing_hops}; it must be a whole number from 1 on")
+        if not 0 <= self.refractory_s < math.inf:
+            raise UsageError(f"refractory_s is {self.refractory_s}; it must be 0 or more")
         if not 0 < self.rearm_ratio <= 1:
             raise UsageError(f"rearm_ratio is {self.rearm_ratio}; it must lie in (0, 1]")
 

@@ -50,10 +50,12 @@ class Verifier:
             self._session = make_session(bundle.verifier)
             logits = self._golden_logits(bundle.golden)
         except Exception as err:  # onnxruntime raises its own, undocumented classes
-            raise BundleError(f"{source}: its verifier does not run ({str(err).splitlines()[0]})") from err
+            reason = next(iter(str(err).splitlines()), type(err).__name__)
+            raise BundleError(f"{source}: its verifier does not run ({reason})") from err
         if logits.shape != bundle.golden.logits.shape:
             raise BundleError(
-                f"{source}: its verifier gives {len(logits)} scores for {bundle.manifest.phrases}"
+                f"{source}: its verifier gives scores of shape {list(logits.shape)}, not one for each of "
+                f"{', '.join(self.manifest.phrases)}"
             )
         off = float(np.abs(logits - bundle.golden.logits).max())
         if not off <= GOLDEN_TOLERANCE:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -27,12 +29,13 @@ from export.pack import draft_bundle, export_verifier
 from wakeword.audio import as_int16, read_audio
 from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.clips.augment import AugmentConfig, Augmenter
-from wakeword.clips.dataset import Clip, check_clips, load_background, load_clips, require_clips
+from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips, require_clips
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS, TrainConfig, load_config
-from wakeword.detector import Scorer, Verifier
 from wakeword.errors import DataError, TrainingError, UsageError
 from wakeword.evaluate.calibrate import calibrate
 from wakeword.evaluate.plan import build_negative_streams
+from wakeword.evaluate.run import bundle_scorer, evaluate
+from wakeword.evaluate.summary import summary
 from wakeword.evaluate.trace import trace_all
 from wakeword.train.finetune import fine_tune
 from wakeword.train.model import WakewordNet, build_net, window_columns, window_samples
@@ -79,6 +82,8 @@ def make_detector(request: Request) -> Bundle:
     what was computed until then stays in `<out>.work` for `--resume`.
     """
     device = _device(request.device)
+    # Beyond half the cores torch's threads mostly wait for each other: on two busy cores, tenfold.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     _check_target(request.out)
     recordings = _read_recordings(request)
     settings = request.settings
@@ -94,13 +99,13 @@ def make_detector(request: Request) -> Bundle:
         history = fine_tune(net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars)
     with _stage("export"):
         windows = _parity_windows(net, dev, settings)
-        summary = _summary(recordings, settings, policy, history.dev_loss)
+        training = _training(recordings, settings, policy, history.dev_loss)
         _, int8, parity = export_verifier(net, windows, {"phrases": net.phrases})
         console.print(
             f"parity with torch: fp32 within {parity.fp32_max:.1e}, int8 {parity.int8_mean:.4f} on average, "
             f"{parity.int8_max:.3f} at most (posterior, {parity.windows} windows)"
         )
-        draft = draft_bundle(net, int8, request.out.stem, settings, summary)
+        draft = draft_bundle(net, int8, request.out.stem, settings, training)
     with _stage("calibrate"):
         bundle = _calibrated(draft, recordings.background["dev"], workspace)
     save_bundle(request.out, bundle)
@@ -135,8 +140,7 @@ def _workspace(out: Path, resume: bool) -> Path:
 
 def _read_recordings(request: Request) -> _Recordings:
     clips, rejected = check_clips(load_clips(request.clips, request.phrases))
-    for fault in rejected:
-        console.print(f"left out: {fault}", style="yellow", soft_wrap=True)
+    _warn(rejected)
     phrases = tuple(dict.fromkeys(clip.label for clip in clips))
     require_clips(clips, request.phrases)
     background = load_background(request.background)
@@ -177,7 +181,8 @@ def _windows(split: str, recordings: _Recordings, settings: TrainConfig) -> Wind
 
 def _read_all(clips: Iterator[Clip]) -> list[npt.NDArray[np.int16]]:
     """Background in memory, as int16: an hour takes 115 MB."""
-    return [as_int16(read_audio(clip.path)) for clip in clips]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda clip: as_int16(read_audio(clip.path)), clips))
 
 
 def _key(request: Request, recordings: _Recordings) -> str:
@@ -197,7 +202,7 @@ def _parity_windows(net: WakewordNet, dev: WindowSet, settings: TrainConfig) -> 
     return np.ascontiguousarray(x[..., -window_columns(net.encoder, settings.window_s) :])
 
 
-def _summary(
+def _training(
     recordings: _Recordings, settings: TrainConfig, policy: Policy, dev_loss: Sequence[float]
 ) -> dict[str, Any]:
     counts = {
@@ -222,7 +227,8 @@ def _calibrated(draft: Bundle, background: Sequence[Clip], workspace: Path) -> B
     """The draft with thresholds from its own streaming scores on the dev background."""
     path = workspace / "draft.wakeword"
     save_bundle(path, draft)
-    traces = trace_all(partial(make_scorer, path), build_negative_streams(background), label="dev background")
+    streams = build_negative_streams(background)
+    traces = trace_all(partial(bundle_scorer, path), streams, label="dev background")
     points = calibrate(traces, OPERATING_POINTS, draft.manifest.decision)
     thresholds = {
         phrase: {f"{rate:g}": by_rate[rate] for rate in sorted(by_rate)} for phrase, by_rate in points.items()
@@ -231,9 +237,44 @@ def _calibrated(draft: Bundle, background: Sequence[Clip], workspace: Path) -> B
     return replace(draft, manifest=manifest)
 
 
-def make_scorer(path: Path) -> Scorer:
-    """A scorer of a bundle, made where it runs: sessions do not travel between processes."""
-    return Scorer(Verifier(load_bundle(path), str(path)))
+def judge(
+    model: Path,
+    phrases: Path,
+    background: Sequence[Path],
+    out: Path,
+    snrs: Sequence[str],
+    split: str,
+    max_clips: int | None,
+    seed: int,
+) -> str:
+    """Judge a bundle on one split of the recordings; write the report and return its summary."""
+    levels = [_snr(text) for text in snrs]
+    known = load_bundle(model).manifest.phrases
+    clips, rejected = check_clips(_of_split(load_clips(phrases, known), split))
+    _warn(rejected)
+    sounds = _of_split(load_background(background), split)
+    speech = [c for c in sounds if c.kind == "speech"]
+    noise = [c for c in sounds if c.kind != "speech"]
+    result = evaluate(model, clips, speech, noise, out, levels, seed=seed, max_phrases=max_clips)
+    return f"{summary(result)}\nreport: {out / 'report.html'}"
+
+
+def _snr(text: str) -> float | None:
+    if text == "clean":
+        return None
+    try:
+        return float(text)
+    except ValueError as err:
+        raise UsageError(f"--snr {text!r}; give clean or a number of decibels") from err
+
+
+def _of_split(clips: Sequence[Clip], split: str) -> list[Clip]:
+    return [clip for clip in clips if split in ("all", clip.split)]
+
+
+def _warn(rejected: Sequence[Rejected]) -> None:
+    for fault in rejected:
+        console.print(f"left out: {fault}", style="yellow", soft_wrap=True)
 
 
 @contextmanager

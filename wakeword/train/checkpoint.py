@@ -18,7 +18,7 @@ WEIGHTS, META = "weights.safetensors", "model.json"
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write tensors and description; the one before stays whole until the new one is."""
-    partial = folder / f".{WEIGHTS}.part"
+    partial, partial_meta = folder / f".{WEIGHTS}.part", folder / f".{META}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
@@ -26,18 +26,24 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[s
         text = json.dumps(meta, indent=1, sort_keys=True)
         save_file(contiguous, partial, metadata={"model": text})
         partial.replace(folder / WEIGHTS)
-        (folder / f".{META}.part").write_text(text, encoding="utf-8")
-        (folder / f".{META}.part").replace(folder / META)
+        partial_meta.write_text(text, encoding="utf-8")
+        partial_meta.replace(folder / META)
     except (OSError, SafetensorError) as err:
         raise TrainingError(f"cannot write a checkpoint to {folder}: {err}") from err
     finally:
         partial.unlink(missing_ok=True)
+        partial_meta.unlink(missing_ok=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is something to go on from."""
+    return (folder / WEIGHTS).is_file()
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_checkpoint` wrote; TrainingError when it is missing or damaged."""
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not has_checkpoint(folder):
         raise TrainingError(f"no checkpoint in {folder}")
     try:
         from safetensors import safe_open

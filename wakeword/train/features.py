@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def _features(net: WakewordNet, samples: Tensor) -> Tensor:
 def render_batches(
     windows: WindowSet, order: npt.NDArray[np.int64], batch: int, epoch: int, net: WakewordNet | None = None
 ) -> Iterator[Tensor]:
-    """Windows in the given order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
+    """Windows in order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
     blocks = _Blocks(windows, order, batch, epoch, net)
     yield from DataLoader(blocks, batch_size=None, num_workers=min(os.cpu_count() or 1, len(blocks)))
 
@@ -83,7 +84,9 @@ def cache_features(
         raise TrainingError(f"cannot keep features in {path}: {err}") from err
     finally:
         if store is not None:
-            index.write_text(json.dumps({"key": key, "rows": done}))
+            store.flush()
+            with suppress(OSError):  # without it the features are computed again, no more
+                index.write_text(json.dumps({"key": key, "rows": done}))
     features: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
     return features
 
@@ -108,5 +111,10 @@ def _rows_done(path: Path, index: Path, key: str) -> int:
 
 
 def _open_store(path: Path, shape: tuple[int, ...], fresh: bool) -> npt.NDArray[np.float16]:
-    mode = "w+" if fresh else "r+"
-    return np.lib.format.open_memmap(path, mode=mode, dtype=np.float16, shape=shape)
+    if not fresh:
+        return np.lib.format.open_memmap(path, mode="r+")
+    store: npt.NDArray[np.float16] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    # Claims the blocks now: writing to a sparse file on a full disk would end the process with SIGBUS.
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return store

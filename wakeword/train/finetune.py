@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from wakeword.config import OptimConfig
 from wakeword.errors import TrainingError
-from wakeword.train.checkpoint import load_checkpoint, save_checkpoint
+from wakeword.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from wakeword.train.features import cache_features, render_batches
 from wakeword.train.model import WakewordNet
 from wakeword.train.policy import Policy, apply_policy, parameter_groups
@@ -97,7 +97,7 @@ def fine_tune(
         _examples(net, w, policy, workspace / name, key, progress)
         for name, w in (("train", train), ("dev", dev))
     ]
-    run = _Run(net, policy, config, workspace / "checkpoint", key, seed, total=_n_steps(len(train), config))
+    run = _Run(net, config, workspace / "checkpoint", key, seed, total=_n_steps(len(train), config))
     run.restore()
     progress.start("fine-tune", config.epochs)
     progress.advance(run.epoch)
@@ -129,7 +129,6 @@ class _Run:
     def __init__(
         self,
         net: WakewordNet,
-        policy: Policy,
         config: OptimConfig,
         folder: Path,
         key: str,
@@ -139,13 +138,13 @@ class _Run:
         self.net, self.config, self.folder, self.key, self.seed = net, config, folder, key, seed
         groups = [
             {"params": list(net.head.parameters()), "lr": config.learning_rate},
-            *parameter_groups(net.encoder, policy, config.encoder_rate, config.layer_decay),
+            *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.trained = {n: p for n, p in net.named_parameters() if p.requires_grad or n.startswith("head.")}
         self.average = {n: p.detach().clone() for n, p in self.trained.items()}
-        self.best = dict(self.average)
+        self.best = {n: p.clone() for n, p in self.average.items()}
         self.epoch = self.step = 0
         self.total = total
         self.history = History()
@@ -166,11 +165,7 @@ class _Run:
         return f"dev loss {self.history.dev_loss[-1]:.4f}"
 
     def _step(self, loss: Tensor) -> float:
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} in epoch {self.epoch + 1}; lower optim.learning_rate"
-            )
+        value = self._finite(float(loss.detach()))
         scale = rate_schedule(self.step / self.total, self.config.warmup)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * scale
@@ -185,6 +180,13 @@ class _Run:
             self.average[name].lerp_(parameter.detach(), 1 - decay)
         return value
 
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss} in epoch {self.epoch + 1}; lower optim.learning_rate"
+            )
+        return loss
+
     def _dev_loss(self, dev: _Examples, n_dev: int) -> float:
         current = {n: p.detach().clone() for n, p in self.trained.items()}
         self._put(self.average)
@@ -195,7 +197,7 @@ class _Run:
                 for logits, targets in dev.batches(self.net, np.arange(n_dev), self.config.batch, 0)
             ]
         self._put(current)
-        return float(np.sum(losses) / n_dev)
+        return self._finite(float(np.sum(losses) / n_dev))
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
@@ -217,11 +219,10 @@ class _Run:
         return {"current": dict(self.trained), "average": self.average, "best": self.best}
 
     def restore(self) -> None:
-        """Go on from the checkpoint, if there is one with the same key."""
-        try:
-            tensors, meta = load_checkpoint(self.folder)
-        except TrainingError:
+        """Go on from the checkpoint, if there is one with the same key; TrainingError for a damaged one."""
+        if not has_checkpoint(self.folder):
             return
+        tensors, meta = load_checkpoint(self.folder)
         if meta["key"] != self.key:
             log.info("the checkpoint in %s is of another run; starting over", self.folder)
             return

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from torch import nn
+from typing import Any
 
 from wakeword.errors import UsageError
 from wakeword.train.encoders import Encoder
@@ -58,34 +57,29 @@ def _auto(positive_s: float, device: str, n_blocks: int) -> Policy:
 
 
 def apply_policy(encoder: Encoder, policy: Policy) -> None:
-    """Freeze the encoder but for what the policy retrains."""
-    encoder.requires_grad_(False)
-    for layer in _retrained(encoder, policy):
-        layer.requires_grad_(True)
-    if policy.stem:
-        encoder.requires_grad_(True)
+    """Freeze the encoder but for what the policy retrains: its last blocks and all that follows them."""
+    encoder.requires_grad_(policy.n_blocks > 0)
+    for layer in encoder.layers()[: encoder.n_blocks - policy.n_blocks]:
+        layer.requires_grad_(False)
+    if not policy.stem:
+        for parameter in encoder.stem():
+            parameter.requires_grad_(False)
 
 
-def _retrained(encoder: Encoder, policy: Policy) -> list[nn.Module]:
-    layers = list(encoder.layers())
-    return layers[len(layers) - policy.n_blocks :]
+def parameter_groups(encoder: Encoder, peak_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Optimizer groups of the encoder weights that are not frozen, the rate falling with depth.
 
-
-def parameter_groups(
-    encoder: Encoder, policy: Policy, peak_rate: float, layer_decay: float
-) -> list[dict[str, object]]:
-    """Optimizer groups of the retrained encoder weights, the rate falling with depth.
-
-    The last block gets `peak_rate`; each block nearer the input, and the stem after them, `layer_decay`
-    times the rate of the one above it (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146).
+    What follows the last block gets `peak_rate`, and so does that block; each block nearer the input, and
+    the stem after them, `layer_decay` times the rate of the one above it
+    (Howard & Ruder 2018, https://arxiv.org/abs/1801.06146).
     """
-    groups: list[dict[str, object]] = []
-    rate, seen = peak_rate, set()
-    for layer in reversed(_retrained(encoder, policy)):
-        parameters = list(layer.parameters())
-        seen |= {id(p) for p in parameters}
-        groups.append({"params": parameters, "lr": rate})
-        rate *= layer_decay
-    if rest := [p for p in encoder.parameters() if p.requires_grad and id(p) not in seen]:
-        groups.append({"params": rest, "lr": rate})
-    return groups
+    in_layers = [list(layer.parameters()) for layer in encoder.layers()]
+    known = {id(p) for part in (encoder.stem(), *in_layers) for p in part}
+    after = [p for p in encoder.parameters() if id(p) not in known]
+    depths = [*reversed(in_layers[:-1]), encoder.stem()]
+    parts = [after + in_layers[-1], *depths]
+    groups = [
+        {"params": [p for p in part if p.requires_grad], "lr": peak_rate * layer_decay**depth}
+        for depth, part in enumerate(parts)
+    ]
+    return [group for group in groups if group["params"]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,4 +55,6 @@ def plan_windows(
     targets = np.zeros((len(clip_of), len(phrases)), dtype=np.float32)
     positive = np.flatnonzero(clip_of >= 0)
     targets[positive, labels[clip_of[positive]]] = 1
-    return WindowSet(tuple(read_clip(c.path) for c in clips), clip_of, targets, augmenter, seed)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        samples = tuple(pool.map(lambda clip: read_clip(clip.path), clips))
+    return WindowSet(samples, clip_of, targets, augmenter, seed)

@@ -1,0 +1,47 @@
+"""An evaluation in a few lines, for the terminal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wakeword.evaluate.report import percent
+from wakeword.evaluate.result import AtThreshold, EvaluationResult, FalseAccepts, Misses
+
+WIDTH = 26
+
+
+def summary(result: EvaluationResult) -> str:
+    """Misses and false accepts of each phrase at the default operating point, with 95 % intervals."""
+    rows = result.headline()
+    title = f"thresholds set on dev for {result.default_fa_per_hour:g} false accepts per hour and phrase:"
+    head = ["missed, " + c for c in result.conditions] + ["false accepts per hour"]
+    means = [percent(result.mean_miss_rate(c)) for c in result.conditions]
+    accepts = float(np.mean([row.false_accepts.per_hour for row in rows]))
+    return "\n".join(
+        [
+            title,
+            _line("", head),
+            *(_line(row.phrase, _cells(row, result.conditions)) for row in rows),
+            _line("mean", [*means, f"{accepts:.2f}"]),
+        ]
+    )
+
+
+def _line(name: str, cells: list[str]) -> str:
+    return f"  {name:<14}" + "".join(f"{cell:<{WIDTH}}" for cell in cells).rstrip()
+
+
+def _cells(row: AtThreshold, conditions: tuple[str, ...]) -> list[str]:
+    return [*(_misses(row.misses[c]) for c in conditions), _accepts(row.false_accepts)]
+
+
+def _misses(misses: Misses) -> str:
+    interval = misses.interval
+    return f"{percent(misses.rate)} ({percent(interval.low)} to {percent(interval.high)})"
+
+
+def _accepts(accepts: FalseAccepts) -> str:
+    if not accepts.hours:
+        return "not measured"
+    interval = accepts.interval
+    return f"{accepts.per_hour:.2f} ({interval.low:.2f} to {interval.high:.2f}) in {accepts.hours:.1f} h"
