@@ -94,6 +94,64 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """The student: the small network that hears everything and wakes the verifier."""
+
+    n_features: int = 80
+    """Bands of the log-mel it hears."""
+    stride: int = 4
+    """Frames (of 10 ms) in one step; a hop of 8 frames holds whole steps."""
+    channels: int = 64
+    kernel: int = 5
+    """Steps under each convolution."""
+    dilations: tuple[int, ...] = (1, 1, 2, 2, 4)
+    """One block each; the last step hears 1 + (kernel - 1) x their sum steps: 1.6 s."""
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "n_features", "stride", "channels", "kernel")
+        good = bool(self.dilations) and all(d >= 1 for d in self.dilations)
+        _require(self, "dilations", good, "a list of whole numbers from 1 on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """How the student learns from the verifier."""
+
+    epochs: int = 20
+    batch: int = 128
+    learning_rate: float = 2e-3
+    """Peak rate."""
+    weight_decay: float = 1e-2
+    warmup: float = 0.1
+    """Share of the steps over which the rate rises."""
+    averaging: float = 0.99
+    """Decay per step of the exponential moving average of the weights; that average is what is kept."""
+    negative_weight: float = 4.0
+    """Weight of a window without the phrase in the loss."""
+    teacher_share: float = 0.5
+    """Share of the verifier's posterior in what the student is to say; the rest is the label."""
+    feature_weight: float = 0.3
+    """Weight of the verifier's features, which the student is to foretell; 0 = leave them out."""
+    gain_db: float = 6.0
+    """Windows are made louder or softer by up to this much, anew each epoch."""
+    mask_bands: int = 8
+    """Widest stripe of bands hidden in a window, 0 = none."""
+    mask_frames: int = 12
+    """Longest stretch of frames hidden in a window, 0 = none."""
+
+    def __post_init__(self) -> None:
+        _require_at_least(self, 1, "epochs", "batch")
+        _require_at_least(self, 0, "mask_bands", "mask_frames")
+        for name in ("learning_rate", "negative_weight"):
+            _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
+        for name in ("weight_decay", "feature_weight", "gain_db"):
+            _require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        _require(self, "teacher_share", 0 <= self.teacher_share <= 1, "in [0, 1]")
+        for name in ("warmup", "averaging"):
+            _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything about a training run except its recordings."""
 
@@ -109,6 +167,8 @@ class TrainConfig:
     head: HeadConfig = field(default_factory=HeadConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
 
     def __post_init__(self) -> None:
         _require_at_least(self, 0, "blocks", "seed")
@@ -145,6 +205,9 @@ def _convert(wanted: Any, value: Any, where: str) -> Any:
         return build_config(wanted, value, where)
     if wanted is float and type(value) is int:
         return float(value)
+    if wanted == tuple[int, ...] and type(value) is list and all(type(v) is int for v in value):
+        return tuple(value)
     if type(value) is not wanted:
-        raise UsageError(f"{where} takes {wanted.__name__}, got {value!r}")
+        name = "a list of int" if wanted == tuple[int, ...] else wanted.__name__
+        raise UsageError(f"{where} takes {name}, got {value!r}")
     return value

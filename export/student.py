@@ -1,0 +1,154 @@
+"""The student as an ONNX graph that a stream runs hop by hop, its memory in and out by name.
+
+Written node by node, and with time first: a convolution over the two steps of a hop becomes one matrix
+product, at half the time that onnxruntime's convolution takes at this size.
+
+    mel [1, 80, 8] -> steps [2, 320] -> Gemm, ReLU -> x [2, C]
+    state [n, C] + x -> seen [n + 2, C] -> Gather -> [2, kernel x C] -> Gemm, ReLU -> + x -> x
+                        `-> its last n rows: the new state
+    x -> Gemm -> [2, K] -> max over the steps -> sigmoid -> score [1, K]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from export.graph import OPSET
+from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES
+from wakeword.detector import make_session
+from wakeword.errors import ExportError
+from wakeword.train.student import MEL_SCALE, MEL_SHIFT, StudentNet
+
+HOP_FRAMES = HOP_SAMPLES // FRAME_SAMPLES
+MAX_DIFFERENCE = 1e-4
+"""Score by which the graph may differ from torch anywhere in a stream."""
+
+Array = npt.NDArray[np.float32]
+
+
+def student_graph(
+    net: StudentNet, metadata: Mapping[str, object], frames: int = HOP_FRAMES
+) -> onnx.ModelProto:
+    """Export the student for hops of `frames` frames.
+
+    Inputs `mel` [1, M, frames] and `state_<i>` [n, C], zeros at the start; outputs `score` [1, K], the
+    highest posterior of the hop's steps, and `new_state_<i>`. `metadata` is stored in the file, each value
+    as JSON.
+    """
+    config = net.config
+    if frames % config.stride:
+        raise ExportError(f"hops of {frames} frames do not hold whole steps of {config.stride} frames")
+    n_steps, width = frames // config.stride, config.channels
+    graph = _Graph()
+    graph.input("mel", [1, config.n_features, frames])
+    by_time = graph.node("Transpose", ["mel"], perm=[0, 2, 1])
+    steps = graph.node("Reshape", [by_time, graph.shape(n_steps, config.stride * config.n_features)])
+    x = graph.node("Relu", [graph.dense(steps, *_stem_weights(net))])
+    for i, (block, dilation) in enumerate(zip(net.blocks, config.dilations, strict=True)):
+        past = (config.kernel - 1) * dilation
+        seen = graph.node("Concat", [graph.input(f"state_{i}", [past, width]), x], axis=0)
+        graph.output(f"new_state_{i}", [past, width], graph.last_rows(seen, past))
+        taps = [[step + tap * dilation for tap in range(config.kernel)] for step in range(n_steps)]
+        heard = graph.node("Gather", [seen, graph.constant(np.array(taps, dtype=np.int64))], axis=0)
+        flat = graph.node("Reshape", [heard, graph.shape(n_steps, config.kernel * width)])
+        x = graph.node("Add", [x, graph.node("Relu", [graph.dense(flat, *_weights(block))])])
+    best = graph.node("ReduceMax", [graph.dense(x, *_weights(net.output)), graph.shape(0)], keepdims=1)
+    graph.output("score", [1, len(net.phrases)], graph.node("Sigmoid", [best]))
+    return graph.model("student", metadata)
+
+
+def _weights(conv: torch.nn.Module) -> tuple[Array, Array]:
+    """A convolution's weights as a matrix [kernel x C, out] over time-first taps, and its bias."""
+    assert isinstance(conv, torch.nn.Conv1d) and conv.bias is not None
+    weight = conv.weight.detach().cpu().permute(2, 1, 0).flatten(0, 1)
+    return np.ascontiguousarray(weight.numpy()), conv.bias.detach().cpu().numpy()
+
+
+def _stem_weights(net: StudentNet) -> tuple[Array, Array]:
+    """The stem's, with the scaling of its input folded in."""
+    weight, bias = _weights(net.stem)
+    scaled = (bias + weight.sum(axis=0, dtype=np.float64) * MEL_SHIFT / MEL_SCALE).astype(np.float32)
+    return weight / np.float32(MEL_SCALE), scaled
+
+
+class _Graph:
+    """An ONNX graph in the making; each value is known by its name."""
+
+    def __init__(self) -> None:
+        self._nodes = list[onnx.NodeProto]()
+        self._constants = list[onnx.TensorProto]()
+        self._inputs = list[onnx.ValueInfoProto]()
+        self._outputs = list[onnx.ValueInfoProto]()
+
+    def input(self, name: str, shape: Sequence[int]) -> str:
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def output(self, name: str, shape: Sequence[int], value: str) -> None:
+        """Give the value of the last node its public name."""
+        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        node = next(n for n in self._nodes if n.output[0] == value)
+        node.output[0] = name
+
+    def constant(self, values: npt.NDArray[np.generic]) -> str:
+        name = f"c{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def shape(self, *sizes: int) -> str:
+        return self.constant(np.array(sizes, dtype=np.int64))
+
+    def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        name = f"v{len(self._nodes)}"
+        self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
+        return name
+
+    def dense(self, x: str, weight: Array, bias: Array) -> str:
+        return self.node("Gemm", [x, self.constant(weight), self.constant(bias)])
+
+    def last_rows(self, x: str, n: int) -> str:
+        far = np.iinfo(np.int64).max
+        return self.node("Slice", [x, *(self.shape(v) for v in (-n, far, 0))])
+
+    def model(self, name: str, metadata: Mapping[str, object]) -> onnx.ModelProto:
+        outputs = sorted(self._outputs, key=lambda o: o.name != "score")
+        graph = helper.make_graph(self._nodes, name, self._inputs, outputs, self._constants)
+        # IR version 10 is what onnxruntime 1.18 (2024) reads; onnx itself would write its newest.
+        model: onnx.ModelProto = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="wakeword"
+        )
+        helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def check_student(net: StudentNet, graph: onnx.ModelProto, mel: Array) -> float:
+    """Run a stream of log-mel [M, T] through graph and net; the largest difference in score.
+
+    Raises ExportError where it is too large.
+    """
+    session = make_session(graph.SerializeToString())
+    shapes = {i.name: i.shape for i in session.get_inputs()}
+    frames = shapes.pop("mel")[2]
+    states = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
+    whole = mel[:, : mel.shape[1] // frames * frames]
+    scores = []
+    for hop in np.split(whole, whole.shape[1] // frames, axis=1):
+        score, *new = session.run(None, {"mel": np.ascontiguousarray(hop[None]), **states})
+        states = dict(zip(states, new, strict=True))
+        scores.append(score[0])
+    with torch.inference_mode():
+        logits, _ = net.eval().cpu()(torch.from_numpy(whole[None]))
+    expected = torch.sigmoid(logits[0].unflatten(0, (len(scores), -1)).amax(dim=1)).numpy()
+    off = float(np.abs(np.stack(scores) - expected).max())
+    if not off <= MAX_DIFFERENCE:
+        raise ExportError(f"the student's graph differs from torch by {off:.5f} in score")
+    return off

@@ -1,0 +1,81 @@
+"""The student: a small causal network that follows a stream and is cheap enough to hear everything.
+
+    mel  |s|s|s|s|...   `stride` frames make one step: a product without overlap, so the stem needs no state
+    block               causal convolution over the last kernel x dilation steps + ReLU, added to its input
+    output              one logit per phrase and step
+
+Only convolutions, additions and ReLU: what int8 kernels of any microcontroller compute. The convolutions
+are dense: at this size a depthwise and a pointwise one together take longer, on hosts and in training alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from wakeword.config import StudentConfig
+from wakeword.errors import UsageError
+
+MEL_SHIFT, MEL_SCALE = 4.0, 4.0
+"""What comes in is (x + 4) / 4: log10 power of talk at any level then lies within about ±1.5."""
+
+
+class StudentNet(nn.Module):
+    """Log-mel frames in, logits per step and the new states out.
+
+    With zero states it scores a window (training); with the states of the last call it follows a stream. Both
+    give the same, however the stream is cut into whole steps.
+    """
+
+    def __init__(self, phrases: Sequence[str], config: StudentConfig) -> None:
+        super().__init__()
+        self.phrases = tuple(phrases)
+        self.config = config
+        width = config.channels
+        self.stem = nn.Conv1d(config.n_features, width, config.stride, stride=config.stride)
+        self.blocks = nn.ModuleList(
+            nn.Conv1d(width, width, config.kernel, dilation=dilation) for dilation in config.dilations
+        )
+        self.output = nn.Conv1d(width, len(self.phrases), 1)
+        self._start()
+
+    def _start(self) -> None:
+        for conv in (self.stem, *self.blocks):
+            assert isinstance(conv, nn.Conv1d)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            nn.init.zeros_(conv.get_parameter("bias"))
+        nn.init.constant_(self.output.get_parameter("bias"), -4.0)  # most steps end no phrase
+
+    def state_steps(self) -> list[int]:
+        """Past steps that each block remembers."""
+        return [(self.config.kernel - 1) * dilation for dilation in self.config.dilations]
+
+    def zero_states(self, batch: int) -> list[Tensor]:
+        """States before the first frame: one [B, C, n] per block."""
+        like = self.output.weight
+        return [like.new_zeros(batch, self.config.channels, n) for n in self.state_steps()]
+
+    def hidden(self, mel: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """What the last block says of each step. mel [B, M, T] -> [B, C, T / stride], new states."""
+        if mel.shape[2] % self.config.stride:
+            raise UsageError(f"{mel.shape[2]} frames are no whole number of steps of {self.config.stride}")
+        x = torch.relu(self.stem((mel + MEL_SHIFT) / MEL_SCALE))
+        after = []
+        for block, state in zip(self.blocks, states, strict=True):
+            seen = torch.cat([state, x], dim=2)
+            after.append(seen[:, :, seen.shape[2] - state.shape[2] :])
+            x = x + torch.relu(block(seen))
+        return x, after
+
+    def forward(self, mel: Tensor, states: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits of each step. mel [B, M, T], states (None = zero) -> [B, T / stride, K], new states."""
+        x, after = self.hidden(mel, self.zero_states(len(mel)) if states is None else states)
+        logits: Tensor = self.output(x)
+        return logits.transpose(1, 2), after
+
+
+def n_parameters(net: nn.Module) -> int:
+    """Trainable numbers in a network."""
+    return sum(p.numel() for p in net.parameters())
