@@ -11,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.quantize import SCOPES
 from wakeword.train.model import WakewordNet
 
 OPSET = 20
@@ -64,5 +65,15 @@ def _trace(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
             verbose=False,
         )
     assert program is not None
-    model: onnx.ModelProto = program.model_proto
+    return _without_notes(program.model_proto)
+
+
+def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter notes of each node, this machine's source paths among it; keep module names."""
+    for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key == SCOPES]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    for part in (model.graph, *model.graph.input, *model.graph.output, *model.graph.value_info):
+        del part.metadata_props[:]
     return model

@@ -11,6 +11,9 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch's exporter notes the module that a node comes from."""
+
 
 def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Matrix products with int8 weights, a scale per output channel; activations are quantised as they come.
@@ -27,9 +30,18 @@ def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
             op_types_to_quantize=["MatMul"],
             per_channel=True,
             weight_type=QuantType.QInt8,
+            nodes_to_exclude=_log_mel_nodes(graph),
             extra_options={"MatMulConstBOnly": True},
         )
         return onnx.load(target)
+
+
+def _log_mel_nodes(graph: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that the exporter made of `WakewordNet.log_mel`."""
+    scopes = {
+        node.name: [p.value for p in node.metadata_props if p.key == SCOPES] for node in graph.graph.node
+    }
+    return [name for name, found in scopes.items() if any("'net.log_mel'" in scope for scope in found)]
 
 
 @contextmanager

@@ -30,3 +30,19 @@ def speech(corpus: Path) -> Samples:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
     return np.random.default_rng(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> None:
+    """On two busy cores two torch threads take ten times as long as one: each waits for the other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `.wakeword` file of a small random verifier, thresholds set by hand; see `tiny`."""
+    from tiny import save_tiny
+
+    return save_tiny(tmp_path_factory.mktemp("tiny") / "tiny.wakeword")

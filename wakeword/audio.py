@@ -7,6 +7,7 @@ float here (`as_float`); nowhere else is anything converted or rescaled.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -108,7 +109,8 @@ def write_wav(path: str | os.PathLike[str], samples: Samples) -> None:
     except (soundfile.LibsndfileError, OSError) as err:
         raise AudioError(f"cannot write {target}: {err}") from err
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def frame_levels_dbfs(samples: Samples) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -126,7 +127,8 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
     except OSError as err:
         raise BundleError(f"cannot write {target}: {err}") from err
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

@@ -31,7 +31,7 @@ def commands(verbose: bool) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return 0 when fine, 1 for a failure explained on stderr, 2 for wrong usage."""
     try:
-        commands.main(args=list(argv) if argv is not None else None, standalone_mode=False)
+        commands.main(None if argv is None else list(argv), prog_name="wakeword", standalone_mode=False)
     except WakewordError as err:
         click.echo(f"wakeword: {err}", err=True)
         return err.exit_code

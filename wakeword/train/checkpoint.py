@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[s
     except (OSError, SafetensorError) as err:
         raise TrainingError(f"cannot write a checkpoint to {folder}: {err}") from err
     finally:
-        partial.unlink(missing_ok=True)
-        partial_meta.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+            partial_meta.unlink(missing_ok=True)
 
 
 def has_checkpoint(folder: Path) -> bool:
