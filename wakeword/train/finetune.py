@@ -1,17 +1,9 @@
-"""Fit the new layers, and as much of the encoder as the policy says, to labelled windows.
-
-Interrupted by Ctrl-C or kill, a run goes on from its last epoch. Seeds belong to (run, epoch, window),
-so a resumed run gives what an uninterrupted one gives.
-"""
+"""Fit the new layers, and as much of the encoder as the policy says, to labelled windows."""
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,32 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from wakeword.config import OptimConfig
-from wakeword.errors import TrainingError
-from wakeword.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from wakeword.train.features import cache_features, render_batches
 from wakeword.train.model import WakewordNet
 from wakeword.train.policy import Policy, apply_policy, parameter_groups
+from wakeword.train.run import History, Progress, Run
 from wakeword.train.windows import WindowSet
-
-log = logging.getLogger(__name__)
-
-
-class Progress(Protocol):
-    """Where the run reports how far it is."""
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """So many steps are done; `note` is shown beside the bar."""
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened, epoch by epoch."""
-
-    train_loss: list[float] = field(default_factory=list)
-    dev_loss: list[float] = field(default_factory=list)
 
 
 class _Examples:
@@ -97,19 +68,22 @@ def fine_tune(
         _examples(net, w, policy, workspace / name, key, progress)
         for name, w in (("train", train), ("dev", dev))
     ]
-    run = _Run(net, config, workspace / "checkpoint", key, seed, total=_n_steps(len(train), config))
-    run.restore()
-    progress.start("fine-tune", config.epochs)
-    progress.advance(run.epoch)
-    while run.epoch < config.epochs:
-        note = run.one_epoch(sets[0], sets[1], len(train), len(dev))
-        progress.advance(1, note)
-    run.finish()
-    return run.history
+    n_dev = len(dev)
 
+    def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
+        for logits, targets in sets[0].batches(net, order, config.batch, epoch):
+            yield weighted_loss(logits, targets, config.negative_weight)
 
-def _n_steps(n_windows: int, config: OptimConfig) -> int:
-    return config.epochs * math.ceil(n_windows / config.batch)
+    def dev_losses() -> Iterator[tuple[Tensor, int]]:
+        for logits, targets in sets[1].batches(net, np.arange(n_dev), config.batch, 0):
+            yield weighted_loss(logits, targets, config.negative_weight), len(targets)
+
+    groups = [
+        {"params": list(net.head.parameters()), "lr": config.learning_rate},
+        *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
+    ]
+    run = Run(net, groups, config, len(train), workspace / "checkpoint", key, seed)
+    return run.fit("fine-tune", losses, dev_losses, progress)
 
 
 def _examples(
@@ -123,135 +97,8 @@ def _examples(
     return _Examples(windows, cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance))
 
 
-class _Run:
-    """The state of a run between epochs: weights, their average, optimizer, history."""
-
-    def __init__(
-        self,
-        net: WakewordNet,
-        config: OptimConfig,
-        folder: Path,
-        key: str,
-        seed: int,
-        total: int,
-    ) -> None:
-        self.net, self.config, self.folder, self.key, self.seed = net, config, folder, key, seed
-        groups = [
-            {"params": list(net.head.parameters()), "lr": config.learning_rate},
-            *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
-        ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-        self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
-        self.trained = {n: p for n, p in net.named_parameters() if p.requires_grad or n.startswith("head.")}
-        self.average = {n: p.detach().clone() for n, p in self.trained.items()}
-        self.best = {n: p.clone() for n, p in self.average.items()}
-        self.epoch = self.step = 0
-        self.total = total
-        self.history = History()
-
-    def one_epoch(self, train: _Examples, dev: _Examples, n_train: int, n_dev: int) -> str:
-        torch.manual_seed(self.seed * 100_003 + self.epoch)  # dropout
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(n_train)
-        self.net.train()
-        losses = []
-        for logits, targets in train.batches(self.net, order, self.config.batch, self.epoch):
-            losses.append(self._step(weighted_loss(logits, targets, self.config.negative_weight)))
-        self.history.train_loss.append(float(np.mean(losses)))
-        self.history.dev_loss.append(self._dev_loss(dev, n_dev))
-        if self.history.dev_loss[-1] <= min(self.history.dev_loss):
-            self.best = {n: p.clone() for n, p in self.average.items()}
-        self.epoch += 1
-        self._save()
-        return f"dev loss {self.history.dev_loss[-1]:.4f}"
-
-    def _step(self, loss: Tensor) -> float:
-        value = self._finite(float(loss.detach()))
-        scale = rate_schedule(self.step / self.total, self.config.warmup)
-        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
-            group["lr"] = peak * scale
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        # A young average forgets its random start sooner.
-        decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
-        for name, parameter in self.trained.items():
-            self.average[name].lerp_(parameter.detach(), 1 - decay)
-        return value
-
-    def _finite(self, loss: float) -> float:
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss} in epoch {self.epoch + 1}; lower optim.learning_rate"
-            )
-        return loss
-
-    def _dev_loss(self, dev: _Examples, n_dev: int) -> float:
-        current = {n: p.detach().clone() for n, p in self.trained.items()}
-        self._put(self.average)
-        self.net.eval()
-        with torch.inference_mode():
-            losses = [
-                float(weighted_loss(logits, targets, self.config.negative_weight)) * len(targets)
-                for logits, targets in dev.batches(self.net, np.arange(n_dev), self.config.batch, 0)
-            ]
-        self._put(current)
-        return self._finite(float(np.sum(losses) / n_dev))
-
-    def _put(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(weights[name])
-
-    def finish(self) -> None:
-        self._put(self.best)
-        self.net.eval()
-
-    def _save(self) -> None:
-        tensors = {f"{part}/{n}": t for part, weights in self._weights().items() for n, t in weights.items()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{i}/{name}": torch.as_tensor(value) for name, value in state.items()}
-        meta = {"key": self.key, "epoch": self.epoch, "step": self.step, "history": asdict(self.history)}
-        save_checkpoint(self.folder, tensors, meta)
-
-    def _weights(self) -> dict[str, dict[str, Tensor]]:
-        return {"current": dict(self.trained), "average": self.average, "best": self.best}
-
-    def restore(self) -> None:
-        """Go on from the checkpoint, if there is one with the same key; TrainingError for a damaged one."""
-        if not has_checkpoint(self.folder):
-            return
-        tensors, meta = load_checkpoint(self.folder)
-        if meta["key"] != self.key:
-            log.info("the checkpoint in %s is of another run; starting over", self.folder)
-            return
-        self.epoch, self.step = int(meta["epoch"]), int(meta["step"])
-        self.history = History(**meta["history"])
-        for part, weights in self._weights().items():
-            for name, target in weights.items():
-                target.data = tensors[f"{part}/{name}"].to(target)
-        self._restore_optimizer(tensors)
-
-    def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        states: dict[int, dict[str, Any]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer/"):
-                _, i, key = name.split("/")
-                states.setdefault(int(i), {})[key] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
-
-
 def weighted_loss(logits: Tensor, targets: Tensor, negative_weight: float) -> Tensor:
     """Binary cross-entropy of [B, K] logits, summed over phrases; windows without any phrase count more."""
     losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
     weights = torch.where(targets.any(dim=1), 1.0, negative_weight)
     return (losses * weights).sum() / weights.sum()
-
-
-def rate_schedule(progress: float, warmup: float) -> float:
-    """Share of the peak rate after `progress` (0 to 1) of all steps: linear warm-up, cosine to zero."""
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
