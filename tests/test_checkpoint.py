@@ -46,7 +46,7 @@ def test_transposed_and_trained_tensors(tmp_path: Path) -> None:
 
 
 def fail_to_save(folder: Path, seed: int) -> None:
-    with pytest.raises(TrainingError, match="cannot write a checkpoint to .*No space left"):
+    with pytest.raises(TrainingError, match=r"cannot write a checkpoint to .*No space left"):
         save_checkpoint(folder, tensors(seed), META)
     assert not list(folder.glob(".*"))
 
@@ -113,6 +113,6 @@ def test_damaged(tmp_path: Path, damage: str) -> None:
         "no json": safetensors.torch.save({"a": torch.ones(2)}, {"model": "{"}),
     }
     path.write_bytes(content[damage])
-    with pytest.raises(TrainingError, match="damaged checkpoint .*; delete .* to start anew") as caught:
+    with pytest.raises(TrainingError, match=r"damaged checkpoint .*; delete .* to start anew") as caught:
         load_checkpoint(tmp_path)
     assert "\n" not in str(caught.value)

@@ -86,9 +86,9 @@ def test_wrong_settings(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read .*No such file"):
+    with pytest.raises(UsageError, match=r"cannot read .*No such file"):
         load_config(tmp_path / "none.toml", TrainConfig)
-    with pytest.raises(UsageError, match="cannot read .*directory"):
+    with pytest.raises(UsageError, match=r"cannot read .*directory"):
         load_config(tmp_path, TrainConfig)
     (tmp_path / "latin.toml").write_bytes(b"encoder = '\xe9'")
     with pytest.raises(UsageError, match="not valid TOML"):

@@ -87,7 +87,7 @@ def test_scores_equal_a_batch(bundle: Bundle, verifier: Verifier, stream: Sample
         hop * HOP_SAMPLES for hop in range(FIRST_HOP, FIRST_HOP + len(batch))
     ]
     off = np.abs(np.stack([posterior for _, posterior in rows]) - batch)
-    # Where a rounded activation sits on the edge between two of int8's steps, the last bit of the mel decides.
+    # Where a rounded activation sits on the edge between two int8 steps, the last bit of the mel decides.
     assert np.median(off) < 1e-6
     assert off.max() < 0.03
 

@@ -24,14 +24,14 @@ HEAD = HeadConfig(hidden=16, kernel=5, dropout=0.1)
 CONFIG = TrainConfig(window_s=1.0, head=HEAD, decision=DecisionConfig(refractory_s=0.5, rearm_ratio=0.9))
 
 
-def tiny_net(seed: int = 1) -> WakewordNet:
-    """A random net whose posteriors move about with the sound."""
+def tiny_net(slope: float = 300.0, seed: int = 1) -> WakewordNet:
+    """A random net whose posteriors move about with the sound; the greater `slope`, the more."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = WakewordNet(WhisperEncoder(SPEC, SPEC.blocks), PHRASES, HEAD)
     net.eval()
     with torch.no_grad():
-        net.head.output.weight.mul_(300)
+        net.head.output.weight.mul_(slope)
         net.head.output.bias.zero_()
         net.head.output.bias.sub_(net(torch.from_numpy(windows(32, net))).median(dim=0).values)
     return net

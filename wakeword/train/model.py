@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
@@ -45,9 +46,11 @@ class WakewordNet(nn.Module):
 
 
 def build_net(phrases: Sequence[str], config: TrainConfig, weights: Path | None = None) -> WakewordNet:
-    """A net with pretrained encoder and new head for these phrases."""
+    """A net with pretrained encoder and new head for these phrases; the seed decides the head's first weights."""
     encoder = load_encoder(config.encoder, config.blocks or None, weights)
-    return WakewordNet(encoder, phrases, config.head)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(config.seed)
+        return WakewordNet(encoder, phrases, config.head)
 
 
 def window_frames(window_s: float) -> int:
