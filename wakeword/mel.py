@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE, Samples
+from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, Samples
 
 N_MELS = 80
 N_FFT = 400
@@ -68,16 +68,27 @@ def hann_window() -> Mel:
     return window
 
 
+@cache
+def _filters_by_part() -> Mel:
+    """Filters [402, 80] over interleaved squares of real and imaginary parts: one product sums both."""
+    return np.ascontiguousarray(np.repeat(mel_filters(), 2, axis=1).T)
+
+
 def log_mel(samples: Samples) -> Mel:
     """Log10 mel power of every whole frame, unclamped above the floor. [N] -> [80, T]."""
     T = n_frames(len(samples))
     if T == 0:
         return np.zeros((N_MELS, 0), dtype=np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::FRAME_SAMPLES][:T]
-    spectrum = np.fft.rfft(frames * hann_window(), axis=1)
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    mel = mel_filters() @ power.T
-    return np.asarray(np.log10(np.maximum(mel, POWER_FLOOR)), dtype=np.float32)
+    return _log_mel_of_frames(frames * hann_window())
+
+
+def _log_mel_of_frames(windowed: Mel) -> Mel:
+    """[T, 400] -> [80, T]. The hop path: each line takes microseconds, so does each line added."""
+    spectrum = np.fft.rfft(windowed, axis=1).astype(np.complex64, copy=False)
+    parts = spectrum.view(np.float32)
+    power = (parts * parts) @ _filters_by_part()
+    return np.asarray(np.log10(np.maximum(power, POWER_FLOOR, out=power), out=power).T)
 
 
 def normalise(mel: Mel) -> Mel:
@@ -86,18 +97,34 @@ def normalise(mel: Mel) -> Mel:
 
 
 class StreamingLogMel:
-    """Incremental `log_mel`: the same frames, whatever the block sizes."""
+    """Incremental `log_mel`: the same frames, whatever the block sizes; memory is taken once."""
 
     def __init__(self) -> None:
-        self._tail: Samples = np.zeros(0, dtype=np.float32)
+        # What is left of the audio before (less than a frame), then room for one hop.
+        self._audio = np.zeros(N_FFT + HOP_SAMPLES, dtype=np.float32)
+        views = np.lib.stride_tricks.sliding_window_view(self._audio, N_FFT)
+        self._frames = views[::FRAME_SAMPLES]
+        self._windowed = np.zeros(self._frames.shape, dtype=np.float32)
+        self._left = 0
 
     def reset(self) -> None:
         """Forget all audio."""
-        self._tail = np.zeros(0, dtype=np.float32)
+        self._left = 0
 
     def feed(self, samples: Samples) -> Mel:
         """Take any number of samples [N]; return the frames they complete [80, t]."""
-        joined = np.concatenate([self._tail, samples])
-        mel = log_mel(joined)
-        self._tail = joined[mel.shape[1] * FRAME_SAMPLES :].copy()
-        return mel
+        if len(samples) <= HOP_SAMPLES:
+            return self._feed(samples)
+        pieces = [self._feed(samples[i : i + HOP_SAMPLES]) for i in range(0, len(samples), HOP_SAMPLES)]
+        return np.concatenate(pieces, axis=1)
+
+    def _feed(self, samples: Samples) -> Mel:
+        end = self._left + len(samples)
+        self._audio[self._left : end] = samples
+        T = n_frames(end)
+        self._left = end - T * FRAME_SAMPLES
+        if T == 0:
+            return np.zeros((N_MELS, 0), dtype=np.float32)
+        windowed = np.multiply(self._frames[:T], hann_window(), out=self._windowed[:T])
+        self._audio[: self._left] = self._audio[T * FRAME_SAMPLES : end]
+        return _log_mel_of_frames(windowed)
