@@ -38,7 +38,7 @@ from wakeword.evaluate.run import bundle_scorer, evaluate
 from wakeword.evaluate.summary import summary
 from wakeword.evaluate.trace import trace_all
 from wakeword.train.finetune import fine_tune
-from wakeword.train.model import WakewordNet, build_net, window_columns, window_samples
+from wakeword.train.model import WakewordNet, build_net, save_net, window_columns, window_samples
 from wakeword.train.policy import Policy, choose_policy
 from wakeword.train.windows import WindowSet, plan_windows
 
@@ -108,6 +108,7 @@ def make_detector(request: Request) -> Bundle:
         draft = draft_bundle(net, int8, request.out.stem, settings, training)
     with _stage("calibrate"):
         bundle = _calibrated(draft, recordings.background["dev"], workspace)
+    save_net(net, settings, request.out.with_suffix(".checkpoint"))
     save_bundle(request.out, bundle)
     shutil.rmtree(workspace)
     return bundle
@@ -174,7 +175,7 @@ def _windows(split: str, recordings: _Recordings, settings: TrainConfig) -> Wind
         recordings.phrases,
         augmenter,
         versions=data.versions if train else data.dev_versions,
-        negatives=data.negatives if train else data.negatives // 4,
+        negatives=data.negatives if train else data.negatives // 8,
         seed=settings.seed if train else settings.seed + 1,
     )
 

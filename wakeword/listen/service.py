@@ -17,11 +17,15 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Protocol, TextIO
 
+import numpy as np
+
 from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.decision import Detection
 from wakeword.errors import UsageError, WakewordError
 from wakeword.listen.microphone import Microphone, devices, quiet_portaudio
 from wakeword.listen.sources import FileSource, PcmSource, Source
+
+TAIL_SAMPLES = 2 * SAMPLE_RATE
 
 
 class Hears(Protocol):
@@ -56,15 +60,21 @@ def listen(
 ) -> float:
     """Feed the source to every detector until it ends, and report events in the order of their time.
 
+    Two seconds of silence follow a source that ends, so that a phrase at its very end is heard out.
     Returns the seconds heard. Errors of the source and of `on_detection` pass through.
     """
     n_samples = 0
     for block in source:
         n_samples += len(block)
-        events = [event for detector in detectors for event in detector.feed(block)]
-        for event in sorted(events, key=lambda event: event.time_s):
-            on_detection(event)
+        _feed(detectors, block, on_detection)
+    _feed(detectors, np.zeros(TAIL_SAMPLES, dtype=np.float32), on_detection)
     return n_samples / SAMPLE_RATE
+
+
+def _feed(detectors: Sequence[Hears], block: Samples, on_detection: Callable[[Detection], None]) -> None:
+    events = [event for detector in detectors for event in detector.feed(block)]
+    for event in sorted(events, key=lambda event: event.time_s):
+        on_detection(event)
 
 
 def run(detectors: Sequence[Hears], file: str | None, device: str | int | None, as_json: bool) -> None:

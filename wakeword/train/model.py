@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
-from wakeword.config import HeadConfig, TrainConfig
+from wakeword.config import HeadConfig, TrainConfig, build_config
+from wakeword.errors import TrainingError
 from wakeword.mel import n_samples
+from wakeword.train.checkpoint import load_checkpoint, save_checkpoint
 from wakeword.train.encoders import Encoder, load_encoder
 from wakeword.train.frontend import LogMel
 from wakeword.train.head import HEAD_HZ, Head, pool_factor, pool_frames
@@ -46,11 +49,27 @@ class WakewordNet(nn.Module):
 
 
 def build_net(phrases: Sequence[str], config: TrainConfig, weights: Path | None = None) -> WakewordNet:
-    """A net with pretrained encoder and new head for these phrases; the seed decides the head's first weights."""
+    """A net with pretrained encoder and a new head for these phrases, drawn from `config.seed`."""
     encoder = load_encoder(config.encoder, config.blocks or None, weights)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
         return WakewordNet(encoder, phrases, config.head)
+
+
+def save_net(net: WakewordNet, settings: TrainConfig, folder: Path) -> None:
+    """Keep what training changed: the head, and the encoder weights that were not frozen."""
+    tensors = {n: p for n, p in net.named_parameters() if p.requires_grad}
+    save_checkpoint(folder, tensors, {"phrases": net.phrases, "settings": asdict(settings)})
+
+
+def load_net(folder: Path, weights: Path | None = None) -> tuple[WakewordNet, TrainConfig]:
+    """The net that `save_net` kept, on top of its pretrained encoder, and its settings."""
+    tensors, meta = load_checkpoint(folder)
+    settings = build_config(TrainConfig, meta["settings"], str(folder))
+    net = build_net(meta["phrases"], settings, weights)
+    if unknown := net.load_state_dict(tensors, strict=False).unexpected_keys:
+        raise TrainingError(f"{folder}: holds a tensor this version does not know: {unknown[0]}")
+    return net.eval(), settings
 
 
 def window_frames(window_s: float) -> int:
