@@ -119,9 +119,8 @@ def _piece(
         length, first, last = spoken_in_clip(clip.path)
         overlap = min(FADE_SAMPLES, length // 2)
         segments += background.take(resume, at + overlap - resume)
-        segments.append(
-            Segment(at, length, Source((clip.path,), "speech", room=room), fade=CLIP_FADE_SAMPLES)
-        )
+        source = Source((clip.path,), "speech", room=room, once=True)
+        segments.append(Segment(at, length, source, fade=CLIP_FADE_SAMPLES))
         start_s, end_s = (at + first) / SAMPLE_RATE, (at + last) / SAMPLE_RATE
         spoken.append(Spoken(clip.label, start_s, end_s, clip.path, clip.group))
         at += length

@@ -15,9 +15,9 @@ blocks when it is listened to, so hours of audio need the memory of a few files.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -74,13 +74,26 @@ class Source:
     """Samples of babble; 0 = the file's own length."""
     room: bytes = b""
     """Impulse response as float32 bytes, applied to speech."""
+    once: bool = False
+    """Heard once, as a phrase clip is: not worth the place of a long recording in memory."""
 
     def load(self) -> Samples:
         """Read, mix and level the samples [N]; the last few sources stay in memory."""
-        return _load_babble(self) if self.length else _load(self)
+        if self.length:
+            return _load_babble(self)
+        return _load_once(self) if self.once else _load_long(self)
 
 
 @lru_cache(maxsize=8)
+def _load_long(source: Source) -> Samples:
+    return _load(source)
+
+
+@lru_cache(maxsize=2)
+def _load_once(source: Source) -> Samples:
+    return _load(source)
+
+
 def _load(source: Source) -> Samples:
     samples = read_audio(source.paths[0])
     if source.room:
@@ -171,16 +184,20 @@ class Timeline:
         """Length."""
         return self.n_samples / SAMPLE_RATE
 
-    @cached_property
-    def scale(self) -> float:
-        """Factor that keeps the loudest sample at 0.98 or below; 1.0 where nothing would clip."""
-        peak = max((float(np.abs(b).max()) for b in self._raw_blocks(BLOCK_SAMPLES)), default=0.0)
-        return min(1.0, PEAK / peak) if peak else 1.0
-
     def blocks(self, n: int = BLOCK_SAMPLES) -> Iterator[Samples]:
-        """The whole stream in blocks of n samples, the last one shorter."""
-        scale = np.float32(self.scale)
-        return (block * scale for block in self._raw_blocks(n))
+        """The whole stream in blocks of n samples, the last one shorter.
+
+        Scaled so that no sample exceeds 0.98. The loudest decides, so all of it is rendered before the
+        first block comes (38 MB for ten minutes).
+        """
+        raw = list(self._raw_blocks(n))
+        scale = np.float32(_fitting_scale(raw))
+        return (block * scale for block in raw)
+
+    @property
+    def scale(self) -> float:
+        """What `blocks` scales the sum by; 1.0 where nothing would clip."""
+        return _fitting_scale(self._raw_blocks(BLOCK_SAMPLES))
 
     def excerpt(self, start_s: float, end_s: float) -> Samples:
         """A piece to listen to, within the stream; scaled on its own if it would clip."""
@@ -205,6 +222,11 @@ class Timeline:
         return block
 
 
+def _fitting_scale(blocks: Iterable[Samples]) -> float:
+    peak = max((float(np.abs(block).max()) for block in blocks), default=0.0)
+    return min(1.0, PEAK / peak) if peak else 1.0
+
+
 @dataclass(frozen=True)
 class MixedStream(Timeline):
     """A stream with phrases in it."""
@@ -219,10 +241,9 @@ class NegativeStream(Timeline):
 
     source: str = ""
 
-    @cached_property
-    def scale(self) -> float:
-        """1.0: the recordings are heard as they are."""
-        return 1.0
+    def blocks(self, n: int = BLOCK_SAMPLES) -> Iterator[Samples]:
+        """The recordings as they are, in blocks of n samples, the last one shorter."""
+        return self._raw_blocks(n)
 
     def file_at(self, time_s: float) -> tuple[Path, float]:
         """The recording that plays at a time, and the seconds into it."""
