@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export.graph import OPSET
-from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES
-from wakeword.detector import make_session
+from wakeword.bundle import Bundle
+from wakeword.cascade import HOP_FRAMES, StudentStream, golden_scores
 from wakeword.errors import ExportError
+from wakeword.manifest import StudentManifest
 from wakeword.train.student import MEL_SCALE, MEL_SHIFT, StudentNet
+from wakeword.verifier import logit, make_session
 
-HOP_FRAMES = HOP_SAMPLES // FRAME_SAMPLES
+HANGOVER_HOPS = 6
+"""Hops (of 80 ms) that the verifier goes on after the last suspicion: until it has the phrase's end."""
 MAX_DIFFERENCE = 1e-4
 """Score by which the graph may differ from torch anywhere in a stream."""
 
@@ -128,6 +132,24 @@ class _Graph:
         helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
+    """The bundle with this student, its gate and thresholds still to be set (all at 1).
+
+    `mel` [M, T] is a stream to compare graph and net on; ExportError where they differ.
+    """
+    graph = student_graph(net, {"phrases": net.phrases})
+    check_student(net, graph, mel)
+    data = graph.SerializeToString()
+    scores = golden_scores(StudentStream(make_session(data)), bundle.golden.audio)
+    settings = StudentManifest(
+        gate=dict.fromkeys(net.phrases, 1.0),
+        hangover_hops=HANGOVER_HOPS,
+        thresholds={phrase: {} for phrase in net.phrases},
+    )
+    manifest = replace(bundle.manifest, student=settings)
+    return Bundle(manifest, bundle.verifier, replace(bundle.golden, student=logit(scores)), data)
 
 
 def check_student(net: StudentNet, graph: onnx.ModelProto, mel: Array) -> float:

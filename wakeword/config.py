@@ -36,9 +36,9 @@ def _require_at_least(config: object, least: int, *names: str) -> None:
 class DataConfig:
     """How many windows are made of the recordings."""
 
-    versions: int = 6
+    versions: int = 8
     """Augmented windows per clip of a phrase."""
-    negatives: int = 8_000
+    negatives: int = 14_000
     """Windows of background without a phrase."""
     dev_versions: int = 2
     """Augmented windows per dev clip, for choosing the epoch."""
@@ -68,7 +68,7 @@ class HeadConfig:
 class OptimConfig:
     """How the weights are fitted."""
 
-    epochs: int = 16
+    epochs: int = 6
     batch: int = 64
     learning_rate: float = 1e-3
     """Peak rate of the new layers."""
@@ -134,6 +134,11 @@ class DistillConfig:
     """Weight of the verifier's features, which the student is to foretell; 0 = leave them out."""
     gain_db: float = 6.0
     """Windows are made louder or softer by up to this much, anew each epoch."""
+    mix_share: float = 0.5
+    """Share of windows to which another, without a phrase, is added as noise, anew each epoch."""
+    min_snr_db: float = 0.0
+    """Their level over that noise."""
+    max_snr_db: float = 20.0
     mask_bands: int = 8
     """Widest stripe of bands hidden in a window, 0 = none."""
     mask_frames: int = 12

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,25 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wakeword.errors import TrainingError
-from wakeword.train.model import WakewordNet
 from wakeword.train.windows import WindowSet
 
 BATCH = 32
+
+
+class MakesFeatures(Protocol):
+    """What windows are turned into features with: `WakewordNet`, or a stand-in with these methods."""
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        """What `features` takes, from audio [B, N]."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """Features [B, ...]."""
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Weights, if any; they are on the device to compute on."""
+
+    def eval(self) -> MakesFeatures:
+        """The same, without dropout."""
 
 
 class _Blocks(Dataset[Tensor]):
@@ -34,7 +50,7 @@ class _Blocks(Dataset[Tensor]):
         order: npt.NDArray[np.int64],
         batch: int,
         epoch: int,
-        net: WakewordNet | None,
+        net: MakesFeatures | None,
     ) -> None:
         self._windows, self._epoch, self._net = windows, epoch, net
         self._blocks = [order[i : i + batch] for i in range(0, len(order), batch)]
@@ -48,13 +64,13 @@ class _Blocks(Dataset[Tensor]):
         return samples if self._net is None else _features(self._net, samples)
 
 
-def _features(net: WakewordNet, samples: Tensor) -> Tensor:
+def _features(net: MakesFeatures, samples: Tensor) -> Tensor:
     with torch.inference_mode():
         return net.features(net.encoder_input(samples)).half()
 
 
 def render_batches(
-    windows: WindowSet, order: npt.NDArray[np.int64], batch: int, epoch: int, net: WakewordNet | None = None
+    windows: WindowSet, order: npt.NDArray[np.int64], batch: int, epoch: int, net: MakesFeatures | None = None
 ) -> Iterator[Tensor]:
     """Windows in order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
     blocks = _Blocks(windows, order, batch, epoch, net)
@@ -62,7 +78,7 @@ def render_batches(
 
 
 def cache_features(
-    net: WakewordNet, windows: WindowSet, path: Path, key: str, advance: Callable[[int], None]
+    net: MakesFeatures, windows: WindowSet, path: Path, key: str, advance: Callable[[int], None]
 ) -> npt.NDArray[np.float16]:
     """Features of all windows [N, F, D], from disk where they are there already.
 
@@ -84,7 +100,6 @@ def cache_features(
         raise TrainingError(f"cannot keep features in {path}: {err}") from err
     finally:
         if store is not None:
-            store.flush()
             with suppress(OSError):  # without it the features are computed again, no more
                 index.write_text(json.dumps({"key": key, "rows": done}))
     features: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
@@ -92,9 +107,9 @@ def cache_features(
 
 
 def _computed(
-    net: WakewordNet, windows: WindowSet, order: npt.NDArray[np.int64]
+    net: MakesFeatures, windows: WindowSet, order: npt.NDArray[np.int64]
 ) -> Iterator[npt.NDArray[np.float16]]:
-    device = next(net.parameters()).device
+    device = next(net.parameters(), torch.empty(0)).device
     on_cpu = device.type == "cpu"
     for block in (
         render_batches(windows, order, BATCH, epoch=0, net=net if on_cpu else None) if len(order) else ()

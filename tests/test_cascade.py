@@ -1,0 +1,205 @@
+"""The cascade against the student and the verifier, each run over the whole stream."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from tiny import PHRASES, sounds, tiny_bundle
+
+import wakeword
+from export.student import add_student
+from wakeword.audio import Samples
+from wakeword.bundle import Bundle, Threshold, load_bundle, save_bundle
+from wakeword.cascade import CascadeScorer, Student, StudentScorer
+from wakeword.config import StudentConfig
+from wakeword.detector import Mode, Scorer, Verifier, load_models
+from wakeword.errors import BundleError, UsageError
+from wakeword.manifest import StudentManifest
+from wakeword.mel import log_mel
+from wakeword.train.student import StudentNet
+
+FIRST_HOP = 13
+"""The first with 100 frames, the tiny verifier's window."""
+HANGOVER = 2
+
+
+def student_net() -> StudentNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        net = StudentNet(PHRASES, StudentConfig(channels=8, kernel=3, dilations=(1, 2))).eval()
+    with torch.no_grad():
+        net.output.weight.mul_(4)
+        mel = torch.from_numpy(log_mel(sounds(8.0, seed=7)))[None, :, :792]
+        net.output.get_parameter("bias").sub_(net(mel)[0].quantile(0.9, dim=1)[0])
+    return net
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    whole = add_student(tiny_bundle(), student_net(), log_mel(sounds(3.0)))
+    settings = StudentManifest(
+        gate={"hey nova": 0.9, "lights on": 0.8},
+        hangover_hops=HANGOVER,
+        thresholds={phrase: {"0.5": Threshold(0.7, False)} for phrase in PHRASES},
+    )
+    return replace(whole, manifest=replace(whole.manifest, student=settings))
+
+
+@pytest.fixture(scope="module")
+def path(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("cascade") / "both.wakeword"
+    save_bundle(target, bundle)
+    return target
+
+
+@pytest.fixture(scope="module")
+def stream() -> Samples:
+    return sounds(12.0, seed=3)
+
+
+def scores(rows: list[tuple[float, np.ndarray]]) -> np.ndarray:
+    return np.stack([row for _, row in rows])
+
+
+def test_student_scores_are_those_of_torch(bundle: Bundle, stream: Samples) -> None:
+    """The first hop holds six frames: two of silence come before."""
+    mel = np.concatenate([np.full((80, 2), -10.0, dtype=np.float32), log_mel(stream)], axis=1)
+    whole = mel[:, : mel.shape[1] // 8 * 8]
+    with torch.inference_mode():
+        logits = student_net()(torch.from_numpy(whole[None]))[0][0]
+    expected = torch.sigmoid(logits.unflatten(0, (-1, 2)).amax(dim=1)).numpy()
+    rows = StudentScorer(Student(bundle)).feed(stream)
+    assert [round(t / 0.08) for t, _ in rows] == [*range(FIRST_HOP, len(stream) // 1280 + 1)]
+    assert float(np.ptp(expected)) > 0.5
+    np.testing.assert_allclose(scores(rows), expected[FIRST_HOP - 1 :], atol=1e-4)
+
+
+@pytest.mark.parametrize("block", [101, 1280, 4001, 10**9])
+def test_the_verifier_runs_where_the_student_suspects(bundle: Bundle, stream: Samples, block: int) -> None:
+    """Which hops it runs on, counted by hand; its posteriors there are the verifier's own."""
+    student, verifier = Student(bundle), Verifier(bundle)
+    always = scores(Scorer(verifier).feed(stream))
+    # The student suspects before the window is full, too: its scores from the first hop on.
+    mel = np.concatenate([np.full((80, 2), -10.0, dtype=np.float32), log_mel(stream)], axis=1)
+    following = student.stream()
+    n_hops = len(stream) // 1280
+    heard = np.stack([following.feed(mel[:, 8 * h : 8 * h + 8]).copy() for h in range(n_hops)])
+    suspected: npt.NDArray[np.bool_] = np.any(heard >= [0.9, 0.8], axis=1)
+    asked = np.array([suspected[max(0, h - HANGOVER) : h + 1].any() for h in range(n_hops)])[FIRST_HOP - 1 :]
+    cascade = CascadeScorer(student, verifier)
+    rows = [row for at in range(0, len(stream), block) for row in cascade.feed(stream[at : at + block])]
+    assert 0 < asked.sum() < len(asked)
+    np.testing.assert_array_equal(scores(rows)[~asked], 0)
+    np.testing.assert_array_equal(scores(rows)[asked], always[asked])
+    assert (cascade.hops, cascade.verified) == (n_hops, int(asked.sum()))
+
+
+def test_an_open_gate_is_the_verifier_and_reset_starts_anew(bundle: Bundle, stream: Samples) -> None:
+    settings = bundle.manifest.student
+    assert settings is not None
+    open_gate = replace(settings, gate=dict.fromkeys(PHRASES, 1e-9))
+    opened = replace(bundle, manifest=replace(bundle.manifest, student=open_gate))
+    cascade = CascadeScorer(Student(opened), Verifier(opened))
+    cascade.feed(sounds(2.5, seed=8))
+    cascade.reset()
+    rows = cascade.feed(stream)
+    always = Scorer(Verifier(bundle)).feed(stream)
+    assert [t for t, _ in rows] == [t for t, _ in always]
+    np.testing.assert_array_equal(scores(rows), scores(always))
+    assert cascade.verified == len(rows)
+
+
+def test_streams_do_not_mix(bundle: Bundle, stream: Samples) -> None:
+    student = Student(bundle)
+    alone = scores(StudentScorer(student).feed(stream))
+    one, other = StudentScorer(student), StudentScorer(student)
+    rows = []
+    for at in range(0, len(stream), 1280):
+        rows += one.feed(stream[at : at + 1280])
+        other.feed(stream[::-1][at : at + 1280].copy())
+    np.testing.assert_array_equal(scores(rows), alone)
+
+
+def test_modes(path: Path, tiny_model: Path, stream: Samples) -> None:
+    assert wakeword.load(path).mode == "cascade"
+    assert wakeword.load(tiny_model).mode == "verifier"
+    detectors = {mode: wakeword.load(path, mode=mode) for mode in get_args(Mode)}
+    assert {m: d.thresholds for m, d in detectors.items()} == {
+        "cascade": (0.5, 0.5),
+        "verifier": (0.5, 0.5),
+        "student": (0.7, 0.7),
+    }
+    events = {mode: [(e.phrase, e.time_s) for e in d.feed(stream)] for mode, d in detectors.items()}
+    assert len(events["verifier"]) > 0
+    assert len(events["student"]) > 0
+    assert events["student"] != events["verifier"]
+    models = load_models(path)
+    assert models.detector(threshold=0.3).feed(stream) == wakeword.load(path, threshold=0.3).feed(stream)
+    with pytest.raises(UsageError, match="holds no student, so it cannot run in mode cascade"):
+        wakeword.load(tiny_model, mode="cascade")
+    with pytest.raises(UsageError, match="no mode 'both'; choose one of cascade, verifier, student"):
+        wakeword.load(path, mode="both")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no operating point at 2"):
+        wakeword.load(path, fa_per_hour=2, mode="student")
+
+
+def test_a_bundle_keeps_its_student(path: Path, bundle: Bundle) -> None:
+    again = load_bundle(path)
+    assert again.manifest == bundle.manifest
+    assert again.student == bundle.student
+    assert again.golden.student is not None and bundle.golden.student is not None
+    np.testing.assert_array_equal(again.golden.student, bundle.golden.student)
+    assert again.golden.student.shape == (12, 2)  # 16,240 samples
+
+
+def test_half_a_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    target = tmp_path / "half.wakeword"
+    halves = (
+        replace(bundle, student=None),
+        replace(bundle, golden=replace(bundle.golden, student=None)),
+        replace(bundle, manifest=replace(bundle.manifest, student=None)),
+    )
+    for half in halves:
+        save_bundle(target, half)
+        with pytest.raises(BundleError, match="the student is only partly there"):
+            load_bundle(target)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gate": {"hey nova": 0.5}}, "gate is not one score"),
+        ({"gate": {"hey nova": 0.5, "lights on": 1.5}}, "gate is not one score"),
+        ({"hangover_hops": -1}, "a hangover of -1 hops"),
+        ({"thresholds": {"hey nova": {}}}, "phrases and thresholds do not match"),
+    ],
+)
+def test_a_bad_gate_is_refused(
+    bundle: Bundle, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    assert bundle.manifest.student is not None
+    student = replace(bundle.manifest.student, **change)  # type: ignore[arg-type]
+    save_bundle(
+        tmp_path / "bad.wakeword", replace(bundle, manifest=replace(bundle.manifest, student=student))
+    )
+    with pytest.raises(BundleError, match=message):
+        load_bundle(tmp_path / "bad.wakeword")
+
+
+def test_a_student_that_scores_otherwise_is_refused(bundle: Bundle) -> None:
+    assert bundle.golden.student is not None
+    off = replace(bundle, golden=replace(bundle.golden, student=bundle.golden.student + np.float32(3)))
+    with pytest.raises(BundleError, match=r"golden vector missed by 3\.00 log-odds \(student\)"):
+        Student(off)
+    with pytest.raises(BundleError, match="its student does not run"):
+        Student(replace(bundle, student=b"garbage"))
+    with pytest.raises(
+        BundleError, match=r"its student does not run \(it takes log-mel|its student does not run"
+    ):
+        Student(replace(bundle, student=bundle.verifier))
