@@ -153,7 +153,7 @@ def test_foreign(path: Path, content: bytes) -> None:
 def test_zip_of_something_else(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<w/>")
-    refused(path, "holds no manifest.json")
+    refused(path, "not a .wakeword file .it holds no ")
 
 
 @pytest.mark.parametrize("member", ["manifest", "verifier", "golden"])

@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import PHRASES, sounds
 
 import wakeword
-from wakeword.audio import as_int16, read_audio, write_wav
+from wakeword.audio import SAMPLE_RATE, as_int16, read_audio, write_wav
 from wakeword.bundle import load_bundle
 from wakeword.cli import main
 
@@ -130,7 +131,7 @@ def test_info(capsys: pytest.CaptureFixture[str], tiny_model: Path) -> None:
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.splitlines()
-    assert lines[0].startswith("tiny (0.3 MB): hey nova, lights on")
+    assert lines[0] == f"tiny ({tiny_model.stat().st_size / 1e6:.1f} MB): hey nova, lights on"
     assert "encoder small-random; window 1.00 s, a posterior every 80 ms" in lines[1]
     assert lines[3].split() == ["hey", "nova", "0.5:", "0.5000", "2:", "0.2500*"]
     assert "licence of encoder small-random: MIT" in lines
@@ -146,7 +147,9 @@ def test_info_as_json(capsys: pytest.CaptureFixture[str], tiny_model: Path) -> N
 
 
 def expected(model: Path, sound: Path) -> list[tuple[str, float]]:
-    events = wakeword.load(model).feed(read_audio(sound))
+    """What a detector finds in the recording and in the silence that follows its end."""
+    silence = np.zeros(2 * SAMPLE_RATE, dtype=np.float32)
+    events = wakeword.load(model).feed(np.concatenate([read_audio(sound), silence]))
     return [(event.phrase, round(event.time_s, 4)) for event in events]
 
 

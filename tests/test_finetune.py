@@ -155,7 +155,7 @@ def test_it_learns(sets: tuple[WindowSet, WindowSet], tmp_path: Path) -> None:
         audio = torch.from_numpy(np.stack([sets[1].render(i) for i in range(len(sets[1]))]))
         logits = net(net.encoder_input(audio))
     loss = weighted_loss(logits, torch.from_numpy(sets[1].targets), OPTIM.negative_weight)
-    assert float(loss) == pytest.approx(min(history.dev_loss), abs=0.02)
+    assert float(loss) == pytest.approx(min(history.dev_loss), abs=2e-3)
 
 
 @pytest.mark.parametrize("policy", [HEAD, ALL], ids=["head", "all"])
@@ -351,7 +351,7 @@ def model(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_makes_a_detector(model: Path) -> None:
-    assert list(model.parent.iterdir()) == [model]
+    assert sorted(model.parent.iterdir()) == [model.with_suffix(".checkpoint"), model]
     manifest = wakeword.load(model).manifest
     assert manifest.phrases == tuple(SOUNDS)
     assert manifest.training["policy"] == "head"
@@ -397,7 +397,7 @@ def test_resume_gives_the_same_bytes(
     assert not out.exists()
     assert main(train_args(recordings, out, "--resume")) == 0
     assert out.read_bytes() == model.read_bytes()
-    assert list(tmp_path.iterdir()) == [out]
+    assert sorted(tmp_path.iterdir()) == [out.with_suffix(".checkpoint"), out]
 
 
 def test_resume_without_anything_to_resume(

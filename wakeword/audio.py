@@ -44,7 +44,7 @@ def as_float(samples: npt.NDArray[np.generic]) -> Samples:
     if samples.ndim != 1:
         raise AudioError(f"expected mono samples of shape [N], got shape {list(samples.shape)}")
     if samples.dtype == np.int16:
-        return np.divide(samples, INT16_SCALE, dtype=np.float32)
+        return np.asarray(np.divide(samples, INT16_SCALE, dtype=np.float32))
     if samples.dtype != np.float32:
         raise AudioError(f"expected int16 or float32 samples, got {samples.dtype}; convert them first")
     if not np.isfinite(samples).all():

@@ -50,7 +50,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         from safetensors import safe_open
 
-        with safe_open(path, "pt") as archive:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as archive:
             meta = json.loads((archive.metadata() or {})["model"])
         return load_file(path), meta
     except (OSError, SafetensorError, KeyError, ValueError) as err:

@@ -74,9 +74,10 @@ def fine_tune(
         for logits, targets in sets[0].batches(net, order, config.batch, epoch):
             yield weighted_loss(logits, targets, config.negative_weight)
 
-    def dev_losses() -> Iterator[tuple[Tensor, int]]:
+    def dev_losses() -> Iterator[tuple[Tensor, float]]:
         for logits, targets in sets[1].batches(net, np.arange(n_dev), config.batch, 0):
-            yield weighted_loss(logits, targets, config.negative_weight), len(targets)
+            weight = float(window_weights(targets, config.negative_weight).sum())
+            yield weighted_loss(logits, targets, config.negative_weight), weight
 
     groups = [
         {"params": list(net.head.parameters()), "lr": config.learning_rate},
@@ -100,5 +101,10 @@ def _examples(
 def weighted_loss(logits: Tensor, targets: Tensor, negative_weight: float) -> Tensor:
     """Binary cross-entropy of [B, K] logits, summed over phrases; windows without any phrase count more."""
     losses = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=1)
-    weights = torch.where(targets.any(dim=1), 1.0, negative_weight)
+    weights = window_weights(targets, negative_weight)
     return (losses * weights).sum() / weights.sum()
+
+
+def window_weights(targets: Tensor, negative_weight: float) -> Tensor:
+    """What each window of targets [B, K] counts [B]: `negative_weight` without any phrase, else 1."""
+    return torch.where(targets.any(dim=1), 1.0, negative_weight)

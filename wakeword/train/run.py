@@ -68,8 +68,8 @@ class History:
 
 Losses = Callable[[npt.NDArray[np.int64], int], Iterable[Tensor]]
 """(order of the windows, epoch) -> the loss of each batch, to be descended."""
-DevLosses = Callable[[], Iterable[tuple[Tensor, int]]]
-"""The mean loss of each batch of dev windows, and how many there are in it."""
+DevLosses = Callable[[], Iterable[tuple[Tensor, float]]]
+"""The mean loss of each batch of dev windows, and the weight of the batch: how much its windows count."""
 
 
 class Run:
@@ -157,9 +157,9 @@ class Run:
         self._put(self.average)
         self.net.eval()
         with torch.inference_mode():
-            losses = [(float(loss), n) for loss, n in dev_losses()]
+            losses = [(float(loss), weight) for loss, weight in dev_losses()]
         self._put(current)
-        return self._finite(sum(loss * n for loss, n in losses) / sum(n for _, n in losses))
+        return self._finite(sum(loss * w for loss, w in losses) / sum(w for _, w in losses))
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
