@@ -7,16 +7,23 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 import wakeword
+from wakeword.detector import Mode
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
 EXISTING = click.Path(path_type=Path)
 BUNDLE = click.argument("model", type=EXISTING)
+MODE = click.option(
+    "--mode",
+    type=click.Choice(get_args(Mode)),
+    default=None,
+    help="Who listens [cascade, where there is a student].",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
@@ -100,6 +107,7 @@ def train(
 @click.option("--device", default=None, help="Microphone: number or part of its name.")
 @click.option("--fa-per-hour", type=float, default=None, help="False accepts per hour to run at.")
 @click.option("--threshold", type=float, default=None, help="Posterior to fire at, instead of --fa-per-hour.")
+@MODE
 @AS_JSON
 def listen(
     models: tuple[Path, ...],
@@ -107,12 +115,13 @@ def listen(
     device: str | None,
     fa_per_hour: float | None,
     threshold: float | None,
+    mode: Mode | None,
     as_json: bool,
 ) -> None:
     """Print a line each time a phrase of MODELS is spoken."""
     from wakeword.listen import service
 
-    detectors = [wakeword.load(path, fa_per_hour, threshold) for path in models]
+    detectors = [wakeword.load(path, fa_per_hour, threshold, mode) for path in models]
     service.run(detectors, source, device, as_json)
 
 
@@ -133,6 +142,7 @@ def listen(
 @click.option("--split", type=click.Choice(["dev", "test", "all"]), default="test", show_default=True)
 @click.option("--max-clips", type=int, default=None, help="Clips per phrase, all if not given.")
 @click.option("--seed", type=int, default=1, show_default=True)
+@MODE
 def evaluate(
     model: Path,
     phrases: Path,
@@ -142,11 +152,12 @@ def evaluate(
     split: str,
     max_clips: int | None,
     seed: int,
+    mode: Mode | None,
 ) -> None:
     """Judge MODEL on streams: misses, false accepts per hour, latency; writes report.html and report.json."""
     from wakeword.recipe import judge
 
-    click.echo(judge(model, phrases, background, out, snr, split, max_clips, seed))
+    click.echo(judge(model, phrases, background, out, snr, split, max_clips, seed, mode))
 
 
 @commands.command()

@@ -117,7 +117,7 @@ class StudentConfig:
 class DistillConfig:
     """How the student learns from the verifier."""
 
-    epochs: int = 20
+    epochs: int = 8
     batch: int = 128
     learning_rate: float = 2e-3
     """Peak rate."""

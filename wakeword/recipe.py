@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from export.pack import draft_bundle, export_verifier
+from export.student import add_student
 from wakeword.audio import as_int16, read_audio
 from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips, require_clips
-from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS, TrainConfig, load_config
+from wakeword.config import TrainConfig, load_config
+from wakeword.detector import Mode
 from wakeword.errors import DataError, TrainingError, UsageError
-from wakeword.evaluate.calibrate import calibrate
-from wakeword.evaluate.plan import build_negative_streams
-from wakeword.evaluate.run import bundle_scorer, evaluate
+from wakeword.evaluate.operating import set_operating_points
+from wakeword.evaluate.run import evaluate
 from wakeword.evaluate.summary import summary
-from wakeword.evaluate.trace import trace_all
+from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
 from wakeword.train.model import WakewordNet, build_net, save_net, window_columns, window_samples
 from wakeword.train.policy import Policy, choose_policy
+from wakeword.train.student import StudentNet
 from wakeword.train.windows import WindowSet, plan_windows
 
 log = logging.getLogger(__name__)
@@ -106,12 +107,40 @@ def make_detector(request: Request) -> Bundle:
             f"{parity.int8_max:.3f} at most (posterior, {parity.windows} windows)"
         )
         draft = draft_bundle(net, int8, request.out.stem, settings, training)
+    if net.encoder.input == "mel":  # what the student hears too
+        with _stage("student"), _Bars() as bars:
+            student = _teach(net, train, dev, settings, workspace, key, bars)
+            draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
     with _stage("calibrate"):
-        bundle = _calibrated(draft, recordings.background["dev"], workspace)
+        clips, background = recordings.clips["dev"], recordings.background["dev"]
+        bundle, gate = set_operating_points(draft, clips, background, workspace, settings.seed)
+    if gate is not None:
+        recalls = ", ".join(f"{phrase} {recall:.1%}" for phrase, recall in gate.recall.items())
+        console.print(f"gate: wakes the verifier on {gate.share:.2%} of the dev background; keeps {recalls}")
     save_net(net, settings, request.out.with_suffix(".checkpoint"))
     save_bundle(request.out, bundle)
     shutil.rmtree(workspace)
     return bundle
+
+
+def _teach(
+    net: WakewordNet,
+    train: WindowSet,
+    dev: WindowSet,
+    settings: TrainConfig,
+    workspace: Path,
+    key: str,
+    bars: _Bars,
+) -> StudentNet:
+    """A student that has learnt from the verifier what it says of the same windows."""
+    taught, examined = (
+        make_lessons(net, windows, workspace / name, key, bars)
+        for name, windows in (("train", train), ("dev", dev))
+    )
+    student = StudentNet(net.phrases, settings.student)
+    folder = workspace / "student"
+    distil(student, taught, examined, settings.distill, folder, key, settings.seed, bars)
+    return student
 
 
 def _device(wanted: str) -> torch.device:
@@ -224,20 +253,6 @@ def _training(
     }
 
 
-def _calibrated(draft: Bundle, background: Sequence[Clip], workspace: Path) -> Bundle:
-    """The draft with thresholds from its own streaming scores on the dev background."""
-    path = workspace / "draft.wakeword"
-    save_bundle(path, draft)
-    streams = build_negative_streams(background)
-    traces = trace_all(partial(bundle_scorer, path), streams, label="dev background")
-    points = calibrate(traces, OPERATING_POINTS, draft.manifest.decision)
-    thresholds = {
-        phrase: {f"{rate:g}": by_rate[rate] for rate in sorted(by_rate)} for phrase, by_rate in points.items()
-    }
-    manifest = replace(draft.manifest, thresholds=thresholds, default_fa_per_hour=f"{DEFAULT_FA_PER_HOUR:g}")
-    return replace(draft, manifest=manifest)
-
-
 def judge(
     model: Path,
     phrases: Path,
@@ -247,6 +262,7 @@ def judge(
     split: str,
     max_clips: int | None,
     seed: int,
+    mode: Mode | None,
 ) -> str:
     """Judge a bundle on one split of the recordings; write the report and return its summary."""
     levels = [_snr(text) for text in snrs]
@@ -256,7 +272,7 @@ def judge(
     sounds = _of_split(load_background(background), split)
     speech = [c for c in sounds if c.kind == "speech"]
     noise = [c for c in sounds if c.kind != "speech"]
-    result = evaluate(model, clips, speech, noise, out, levels, seed=seed, max_phrases=max_clips)
+    result = evaluate(model, clips, speech, noise, out, levels, seed=seed, max_phrases=max_clips, mode=mode)
     return f"{summary(result)}\nreport: {out / 'report.html'}"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from wakeword.bundle import load_bundle
 from wakeword.clips.dataset import Clip
-from wakeword.detector import Scorer, Verifier
+from wakeword.detector import Mode, load_models
 from wakeword.errors import DataError
 from wakeword.evaluate.judge import Heard, judge
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
@@ -21,11 +21,13 @@ from wakeword.evaluate.report import write_report
 from wakeword.evaluate.result import EvaluationResult
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import ScoresAudio, trace_all
+from wakeword.manifest import Manifest
+from wakeword.scorer import HopScorer
 
 
-def bundle_scorer(path: Path) -> Scorer:
+def bundle_scorer(path: Path, mode: Mode | None = None) -> HopScorer:
     """A scorer of a bundle, made where it runs: sessions do not travel between processes."""
-    return Scorer(Verifier(load_bundle(path), str(path)))
+    return load_models(path, mode).scorer()
 
 
 def evaluate(
@@ -39,6 +41,7 @@ def evaluate(
     seed: int = 1,
     max_phrases: int | None = None,
     progress: bool = True,
+    mode: Mode | None = None,
 ) -> EvaluationResult:
     """Judge a bundle on mixed and negative streams and write `report.html` and `report.json`.
 
@@ -53,13 +56,14 @@ def evaluate(
         seed: of the streams.
         max_phrases: clips per phrase, chosen by the seed; None = all.
         progress: show a bar on stderr.
+        mode: who listens; None = as `wakeword.load` has it.
 
     Raises DataError where there is nothing to judge on, BundleError for a bad bundle.
     """
     path = Path(bundle_path)
-    manifest = load_bundle(path).manifest
+    manifest = _for_mode(load_bundle(path).manifest, mode)
     heard = listen(
-        partial(bundle_scorer, path),
+        partial(bundle_scorer, path, mode),
         pick_clips(clips, manifest.phrases, max_phrases, seed),
         background,
         noise,
@@ -73,6 +77,13 @@ def evaluate(
     result = replace(result, model=manifest.name, facts=facts)
     write_report(result, out_dir)
     return result
+
+
+def _for_mode(manifest: Manifest, mode: Mode | None) -> Manifest:
+    """The manifest with the thresholds of who listens."""
+    if mode == "student" and manifest.student is not None:
+        return replace(manifest, thresholds=manifest.student.thresholds)
+    return manifest
 
 
 def pick_clips(
@@ -125,7 +136,10 @@ def listen(
     }
     mixed_heard = {name: [(s, next(traces)) for s in part] for name, part in mixed.items()}
     negative_heard = [(s, next(traces)) for s in negative]
-    return Heard(mixed_heard, negative_heard, facts | {"seconds_taken": time.monotonic() - start})
+    # Where the student suspects nothing the cascade's posteriors are exactly 0.
+    asked = np.concatenate([heard.scores.any(axis=1) for _, heard in negative_heard])
+    facts |= {"verifier_share": float(asked.mean()), "seconds_taken": time.monotonic() - start}
+    return Heard(mixed_heard, negative_heard, facts)
 
 
 def speech_and_noise(background: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:

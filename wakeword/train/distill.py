@@ -1,0 +1,241 @@
+"""Teach the student what the verifier knows.
+
+Both meet the same windows. The student learns the label and the verifier's posterior (which tells a near
+miss from noise), and along the way to name the verifier's features of a sound a little after it: what a
+recogniser finds worth noting in speech is most of what a wake word is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
+from wakeword.clips.augment import DEFAULT_AUGMENTATION
+from wakeword.config import DistillConfig
+from wakeword.train.features import BATCH, cache_features
+from wakeword.train.finetune import window_weights
+from wakeword.train.frontend import LogMel
+from wakeword.train.head import HEAD_HZ
+from wakeword.train.model import WakewordNet
+from wakeword.train.run import History, Progress, Run
+from wakeword.train.student import MEL_SHIFT, StudentNet
+from wakeword.train.windows import WindowSet
+
+FEATURE_DELAY_S = 0.16
+"""How long after a sound the student is to name its features: the verifier knew what comes after."""
+LATE_S = DEFAULT_AUGMENTATION.max_after_s + 0.2
+"""A phrase ends within this last part of its window; whatever fires earlier has not heard it out."""
+EARLY_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """N windows with what the verifier says of them."""
+
+    mel: npt.NDArray[np.float16]
+    """What the student hears [N, M, T]."""
+    targets: npt.NDArray[np.float32]
+    """1 where the window holds the phrase [N, K]."""
+    teacher: npt.NDArray[np.float32]
+    """The verifier's logits [N, K]."""
+    features: npt.NDArray[np.float16]
+    """The verifier's features at 25 Hz [N, F, D]."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batch(
+        self, rows: npt.NDArray[np.int64], device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(mel, targets, teacher, features) of these windows."""
+        parts = (self.mel, self.targets, self.teacher, self.features)
+        mel, targets, teacher, features = (torch.from_numpy(part[rows]).to(device).float() for part in parts)
+        return mel, targets, teacher, features
+
+
+class _MelOnly(nn.Module):
+    """Stands where `cache_features` expects a verifier, and gives the log-mel itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel()
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        mel: Tensor = self.log_mel(audio)
+        return mel
+
+    def features(self, x: Tensor) -> Tensor:
+        return x
+
+
+def make_lessons(net: WakewordNet, windows: WindowSet, path: Path, key: str, progress: Progress) -> Lessons:
+    """Listen to all windows with the verifier and keep what the student needs.
+
+    `path` names the caches: `<path>.npy` is the verifier's features, as `fine_tune` keeps them for a policy
+    that leaves the encoder as it is; `<path>-mel.npy` the log-mel. `key` as in `cache_features`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    progress.start(f"features of {path.name} windows", len(windows))
+    features = cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)
+    progress.start(f"log-mel of {path.name} windows", len(windows))
+    mel_path = path.with_name(f"{path.name}-mel.npy")
+    mel = cache_features(_MelOnly(), windows, mel_path, key, progress.advance)
+    return Lessons(mel, windows.targets, teacher_logits(net, features), features)
+
+
+def teacher_logits(net: WakewordNet, features: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """The verifier's logits of cached features [N, F, D] -> [N, K]."""
+    device = next(net.head.parameters()).device
+    net.eval()
+    with torch.inference_mode():
+        rows = [
+            net.head(torch.from_numpy(features[i : i + BATCH].astype(np.float32)).to(device)).cpu()
+            for i in range(0, len(features), BATCH)
+        ]
+    return np.concatenate(rows)
+
+
+class _Pupil(nn.Module):
+    """The student with what only its training needs."""
+
+    def __init__(self, student: StudentNet, width: int, config: DistillConfig) -> None:
+        super().__init__()
+        self.student, self.config = student, config
+        self.foretell = nn.Conv1d(student.config.channels, width, 1) if config.feature_weight else None
+        self.steps_per_s = SAMPLE_RATE / FRAME_SAMPLES / student.config.stride
+
+    def loss(self, mel: Tensor, targets: Tensor, teacher: Tensor, features: Tensor) -> Tensor:
+        """Mean loss of a batch; see `Lessons` for the shapes."""
+        mel = mel[:, :, mel.shape[2] % self.student.config.stride :]
+        hidden, _ = self.student.hidden(mel, self.student.zero_states(len(mel)))
+        logits = self.student.output(hidden).transpose(1, 2)
+        share = self.config.teacher_share
+        wanted = share * torch.sigmoid(teacher) + (1 - share) * targets
+        weights = window_weights(targets, self.config.negative_weight)
+        loss = step_loss(logits, wanted, weights, round(LATE_S * self.steps_per_s))
+        if self.foretell is None:
+            return loss
+        return loss + self.config.feature_weight * self._feature_loss(hidden, features)
+
+    def _feature_loss(self, hidden: Tensor, features: Tensor) -> Tensor:
+        assert self.foretell is not None
+        target = functional.layer_norm(features, features.shape[2:])
+        # The last step knows the window's end; counted from there, rates that differ stay in step.
+        shift = FEATURE_DELAY_S * HEAD_HZ
+        ages = torch.arange(hidden.shape[2], device=hidden.device) * (HEAD_HZ / self.steps_per_s)
+        at = (target.shape[1] - 1 - shift - ages).round().long()
+        at = at[at >= 0]
+        said = self.foretell(hidden.flip(2)[:, :, : len(at)]).transpose(1, 2)
+        return functional.mse_loss(said, target[:, at])
+
+
+def step_loss(logits: Tensor, wanted: Tensor, weights: Tensor, late_steps: int) -> Tensor:
+    """Cross-entropy of windows from the logits of their steps.
+
+    The last `late_steps` together (log-mean-exp: a soft maximum) are to say `wanted`; none before may fire,
+    for there the phrase is not over. logits [B, S, K], wanted [B, K], weights [B] -> scalar.
+    """
+    late, early = logits[:, -late_steps:], logits[:, :-late_steps]
+    losses = _cross_entropy(soft_maximum(late), wanted)
+    if early.shape[1]:
+        losses = losses + EARLY_WEIGHT * _cross_entropy(soft_maximum(early), torch.zeros_like(wanted))
+    return (losses * weights).sum() / weights.sum()
+
+
+def soft_maximum(logits: Tensor) -> Tensor:
+    """Log-mean-exp over steps. [B, S, K] -> [B, K]."""
+    peak = logits.amax(dim=1, keepdim=True)
+    return (peak + (logits - peak).exp().mean(dim=1, keepdim=True).log()).squeeze(1)
+
+
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(dim=1)
+
+
+def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
+    """Windows [B, M, T] in more noise, at another level, a stripe of bands and a stretch of time hidden.
+
+    The noise is a window of the same batch without a phrase: power adds up, and of two powers the larger is
+    most of the sum. The verifier heard the window without it, so the student learns to hear through noise.
+    """
+    batch, bands, frames = mel.shape
+    gains = torch.from_numpy(rng.uniform(-config.gain_db, config.gain_db, batch).astype(np.float32)) / 10
+    varied = _in_noise(mel, targets, config, rng) + gains.to(mel.device).view(-1, 1, 1)
+    for row in varied:
+        row[_stretch(bands, config.mask_bands, rng)] = -MEL_SHIFT  # what the student takes as zero
+        row[:, _stretch(frames, config.mask_frames, rng)] = -MEL_SHIFT
+    return varied
+
+
+def _in_noise(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
+    noises = np.flatnonzero(~targets.any(dim=1).cpu().numpy())
+    noisy = np.flatnonzero(rng.random(len(mel)) < config.mix_share)
+    if not len(noises) or not len(noisy):
+        return mel.clone()
+    levels = loudness(mel)
+    partners = torch.from_numpy(rng.choice(noises, len(noisy)))
+    rows = torch.from_numpy(noisy)
+    snr = (
+        torch.from_numpy(rng.uniform(config.min_snr_db, config.max_snr_db, len(noisy)).astype(np.float32))
+        / 10
+    )
+    shift = levels[rows] - levels[partners] - snr.to(mel.device)
+    mixed = mel.clone()
+    mixed[rows] = torch.maximum(mel[rows], mel[partners] + shift.view(-1, 1, 1))
+    return mixed
+
+
+def loudness(mel: Tensor) -> Tensor:
+    """log10 of the power that the loudest tenth of a window's frames exceed. [B, M, T] -> [B]."""
+    power: Tensor = mel.amax(dim=1).quantile(0.9, dim=1)
+    return power
+
+
+def _stretch(length: int, widest: int, rng: np.random.Generator) -> slice:
+    width = int(rng.integers(min(widest, length) + 1))
+    start = int(rng.integers(length - width + 1))
+    return slice(start, start + width)
+
+
+def distil(
+    student: StudentNet,
+    train: Lessons,
+    dev: Lessons,
+    config: DistillConfig,
+    folder: Path,
+    key: str,
+    seed: int,
+    progress: Progress,
+) -> History:
+    """Train the student in place, where it is; it ends with the averaged weights of the best epoch.
+
+    `folder` takes the checkpoint; `key` names everything the run depends on. Raises TrainingError when the
+    loss diverges or the disk is full.
+    """
+    device = student.output.weight.device
+    torch.manual_seed(seed)
+    pupil = _Pupil(student, train.features.shape[2], config).to(device)
+    groups = [{"params": list(pupil.parameters()), "lr": config.learning_rate}]
+    run = Run(pupil, groups, config, len(train), folder, key, seed)
+
+    def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
+        rng = np.random.default_rng([seed, epoch, 1])
+        for at in range(0, len(order), config.batch):
+            mel, targets, *taught = train.batch(order[at : at + config.batch], device)
+            yield pupil.loss(vary(mel, targets, config, rng), targets, *taught)
+
+    def dev_losses() -> Iterator[tuple[Tensor, float]]:
+        for at in range(0, len(dev), config.batch):
+            mel, targets, *taught = dev.batch(np.arange(at, min(at + config.batch, len(dev))), device)
+            weight = float(window_weights(targets, config.negative_weight).sum())
+            yield pupil.loss(mel, targets, *taught), weight
+
+    return run.fit("teach the student", losses, dev_losses, progress)
