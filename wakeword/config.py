@@ -151,7 +151,9 @@ class DistillConfig:
             _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
         for name in ("weight_decay", "feature_weight", "gain_db"):
             _require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        _require(self, "teacher_share", 0 <= self.teacher_share <= 1, "in [0, 1]")
+        for name in ("teacher_share", "mix_share"):
+            _require(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        _require(self, "max_snr_db", self.min_snr_db <= self.max_snr_db < math.inf, "min_snr_db or more")
         for name in ("warmup", "averaging"):
             _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")
 
