@@ -23,6 +23,7 @@ from wakeword.audio import SAMPLE_RATE, Samples, as_int16, write_wav
 from wakeword.cli import main
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.config import OptimConfig
+from wakeword.detector import Mode
 from wakeword.errors import TrainingError
 from wakeword.train import checkpoint, finetune
 from wakeword.train.checkpoint import load_checkpoint
@@ -316,6 +317,11 @@ epochs = 8
 batch = 32
 learning_rate = 5e-3
 averaging = 0.8
+[distill]
+epochs = 15
+batch = 32
+learning_rate = 5e-3
+averaging = 0.8
 """
 
 
@@ -361,8 +367,9 @@ def test_train_makes_a_detector(model: Path) -> None:
     assert values == sorted(values, reverse=True)
 
 
-def test_it_detects_in_a_stream_and_not_in_background(model: Path) -> None:
-    detector = wakeword.load(model, threshold=0.5)
+@pytest.mark.parametrize("mode", ["cascade", "verifier"])
+def test_it_detects_in_a_stream_and_not_in_background(model: Path, mode: Mode) -> None:
+    detector = wakeword.load(model, threshold=0.5, mode=mode)
     stream = 0.3 * murmur(30.0, seed=999)
     starts = {4.0: "rising tone", 11.0: "three beeps", 18.0: "three beeps", 25.0: "rising tone"}
     for start_s, phrase in starts.items():
