@@ -438,4 +438,4 @@ def test_ctrl_c_leaves_a_run_to_resume(recordings: Path, tmp_path: Path) -> None
     assert "Traceback" not in err_text
     assert err_text.splitlines()[-1].startswith("wakeword: interrupted")
     assert not out.exists()
-    assert (tmp_path / "m.work" / "train.json").is_file()  # says how many windows' features are there
+    assert (tmp_path / "m.work" / "train.npy").is_file()
