@@ -115,6 +115,19 @@ def test_an_open_gate_is_the_verifier_and_reset_starts_anew(bundle: Bundle, stre
     assert cascade.verified == len(rows)
 
 
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_a_gap_starts_anew_but_time_goes_on(path: Path, stream: Samples, mode: Mode) -> None:
+    models = load_models(path, mode)
+    fresh, scorer = models.scorer().feed(stream), models.scorer()
+    scorer.feed(sounds(2.55, seed=8))
+    scorer.skip(24_000)
+    rows = scorer.feed(stream)
+    assert [t for t, _ in rows] == pytest.approx([t + 2.55 + 1.5 for t, _ in fresh])
+    np.testing.assert_array_equal(scores(rows), scores(fresh))
+    scorer.reset()
+    assert [t for t, _ in scorer.feed(stream)] == [t for t, _ in fresh]
+
+
 def test_streams_do_not_mix(bundle: Bundle, stream: Samples) -> None:
     student = Student(bundle)
     alone = scores(StudentScorer(student).feed(stream))

@@ -109,6 +109,21 @@ def test_threshold_out_of_range(threshold: float) -> None:
         Decision(["p"], [threshold], PLAIN)
 
 
+def test_a_hole_forgets_posteriors_and_arms_but_the_refractory_period_goes_on() -> None:
+    config = DecisionConfig(smoothing_hops=2, refractory_s=1.0, rearm_ratio=0.5)
+    decision = Decision(["p"], [0.5], config)
+    loud, quiet = np.array([0.9], dtype=np.float32), np.array([0.2], dtype=np.float32)
+    assert len(decision.update(loud, 1.0)) == 1
+    decision.skip()
+    assert decision.update(loud, 1.5) == []  # within a second of the first event
+    (event,) = decision.update(loud, 2.0)  # armed again, though no score fell
+    assert event.score == pytest.approx(0.9)
+    decision.update(quiet, 4.0)
+    decision.skip()
+    (event,) = decision.update(loud, 5.0)
+    assert event.score == pytest.approx(0.9), "not averaged with what lies before the hole"
+
+
 def test_one_threshold_a_phrase() -> None:
     with pytest.raises(UsageError, match="2 phrases but 1 thresholds"):
         Decision(["a", "b"], [0.5], PLAIN)

@@ -126,6 +126,30 @@ def test_reset_starts_anew(tiny_model: Path, stream: Samples, expected: list[Det
     assert detector.feed(stream) == expected
 
 
+@pytest.mark.parametrize("lost", [0, 1, 12_345, 10 * SAMPLE_RATE])
+def test_a_gap_starts_anew_but_time_goes_on(
+    tiny_model: Path, stream: Samples, expected: list[Detection], lost: int
+) -> None:
+    """After a gap the events are those of a fresh detector, later by all that came before."""
+    detector, before = wakeword.load(tiny_model), sounds(3.3, seed=9)
+    detector.feed(before)
+    detector.skip(lost)
+    detector.feed(stream[:5_000])
+    detector.skip(0)
+    heard = detector.feed(stream)
+    at_s = (len(before) + lost + 5_000) / SAMPLE_RATE
+    assert [event.phrase for event in heard] == [event.phrase for event in expected]
+    assert [event.time_s for event in heard] == pytest.approx([at_s + event.time_s for event in expected])
+    assert [event.score for event in heard] == [event.score for event in expected]
+    detector.reset()
+    assert detector.feed(stream) == expected
+
+
+def test_a_negative_gap_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(UsageError, match="cannot skip -1 samples"):
+        wakeword.load(tiny_model).skip(-1)
+
+
 def test_silence_is_silence(tiny_model: Path) -> None:
     """Nothing random fills the start: two runs over silence score the same, bit by bit."""
     silence = np.zeros(3 * SAMPLE_RATE, dtype=np.float32)

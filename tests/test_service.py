@@ -17,7 +17,7 @@ from wakeword.audio import SAMPLE_RATE, Samples, write_wav
 from wakeword.decision import Detection
 from wakeword.errors import UsageError, WakewordError
 from wakeword.listen.service import Printer, human_line, json_line, listen, open_source, until_stopped
-from wakeword.listen.sources import FileSource
+from wakeword.listen.sources import FileSource, Gap
 
 ROOT = Path(__file__).resolve().parents[1]
 EVENT = Detection("hey nova", 12.4800001, 0.97123456, 0.5)
@@ -53,6 +53,10 @@ class LoudDetector:
         self._n += len(samples)
         return events
 
+    def skip(self, n_samples: int) -> None:
+        self._n += n_samples
+        self._loud = False
+
 
 def pulses(*levels: float) -> Samples:
     """One second per level: a tenth of a second of it half-way, else silence."""
@@ -87,6 +91,16 @@ def test_events_of_one_block_are_in_order_of_time() -> None:
     heard: list[Detection] = []
     listen([LoudDetector("b", 0.6), LoudDetector("a", 0.2)], [pulses(0.5, 0.75)], heard.append)
     assert [(event.phrase, event.time_s) for event in heard] == [("a", 0.5), ("b", 1.5), ("a", 1.5)]
+
+
+def test_lost_sound_is_skipped_by_every_detector() -> None:
+    heard: list[Detection] = []
+    source = [pulses(0.5), Gap(7 * SAMPLE_RATE), pulses(0.0, 0.75)]
+    detectors = [LoudDetector("loud", 0.4), LoudDetector("any", 0.2)]
+    assert listen(detectors, source, heard.append) == 3.0, "lost sound was not heard"
+    assert [(event.phrase, event.time_s) for event in heard] == [
+        ("loud", 0.5), ("any", 0.5), ("loud", 9.5), ("any", 9.5),
+    ]  # fmt: skip
 
 
 def test_lines() -> None:

@@ -71,6 +71,11 @@ class Decision:
         self._armed = [True] * len(self.phrases)
         self._silent_until_s = [-np.inf] * len(self.phrases)
 
+    def skip(self) -> None:
+        """The stream has a hole: forget posteriors, arm every phrase; the refractory period goes on."""
+        self._recent = []
+        self._armed = [True] * len(self.phrases)
+
     def update(self, posteriors: Posteriors, time_s: float) -> list[Detection]:
         """Take the posteriors [K] of the hop that ends at `time_s`; return the events they make."""
         # Plain numbers: numpy takes three times as long over a handful.

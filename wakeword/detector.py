@@ -96,6 +96,16 @@ class Detector:
         self.scorer.reset()
         self._decision.reset()
 
+    def skip(self, n_samples: int) -> None:
+        """Go on after a hole of that many samples, sound that was lost: time counts it, no window spans it.
+
+        Nothing is heard until a window is full again. UsageError for a negative number.
+        """
+        if n_samples < 0:
+            raise UsageError(f"cannot skip {n_samples} samples; a hole has 0 or more")
+        self.scorer.skip(n_samples)
+        self._decision.skip()
+
     def feed(self, samples: npt.NDArray[np.generic]) -> list[Detection]:
         """Take mono 16 kHz int16 or float32 samples [N] of any number; return the events in them.
 

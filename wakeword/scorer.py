@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import HOP_S, HOP_SAMPLES, Samples, as_float
+from wakeword.audio import HOP_S, HOP_SAMPLES, SAMPLE_RATE, Samples, as_float
 from wakeword.decision import Posteriors
 from wakeword.manifest import Manifest
 from wakeword.mel import N_MELS, StreamingLogMel, n_frames
@@ -50,14 +50,21 @@ class HopScorer(ABC):
     def __init__(self, manifest: Manifest) -> None:
         self.phrases = manifest.phrases
         self.hops = 0
-        """Heard since the last reset."""
+        """Heard since the last reset or gap."""
+        self._start_samples = 0
         self._warm_up = hops_to_fill(manifest)
         self._pending: Samples = np.zeros(0, dtype=np.float32)
 
     def reset(self) -> None:
         """Forget all audio; time starts at 0 again."""
         self._pending = np.zeros(0, dtype=np.float32)
-        self.hops = 0
+        self.hops = self._start_samples = 0
+
+    def skip(self, n_samples: int) -> None:
+        """Go on after a hole of that many samples: forget all audio, so that no window spans the hole."""
+        at = self._start_samples + self.hops * HOP_SAMPLES + len(self._pending)
+        self.reset()
+        self._start_samples = at + n_samples
 
     def feed(self, samples: npt.NDArray[np.generic]) -> list[tuple[float, Posteriors]]:
         """Take any number of samples; return (time at the end of the hop in s, posteriors [K]) per hop."""
@@ -65,12 +72,13 @@ class HopScorer(ABC):
         waiting = np.concatenate([self._pending, new]) if len(self._pending) else new
         end = len(waiting) // HOP_SAMPLES * HOP_SAMPLES
         self._pending = waiting[end:].copy()
+        start_s = self._start_samples / SAMPLE_RATE
         rows = list[tuple[float, Posteriors]]()
         for start in range(0, end, HOP_SAMPLES):
             self.hops += 1
             posteriors = self._score(waiting[start : start + HOP_SAMPLES])
             if posteriors is not None:
-                rows.append((self.hops * HOP_S, posteriors))
+                rows.append((start_s + self.hops * HOP_S, posteriors))
         return rows
 
     @property

@@ -1,7 +1,8 @@
 """The microphone: PortAudio at the device's own rate and channels, as a source of mono 16 kHz.
 
-PortAudio's thread only copies blocks into a bounded queue; everything else happens where the blocks are
-taken out. A microphone that stops giving sound is an error, not silence.
+PortAudio's thread only copies blocks into a bounded backlog; everything else happens where the blocks are
+taken out. A listener that does not keep up gets the newest sound, and a `Gap` for what it missed. A
+microphone that stops giving sound is an error, not silence.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import queue
 import sys
 import threading
 import time
@@ -21,16 +21,17 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import Samples
+from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.errors import DeviceError
-from wakeword.listen.sources import MonoStream, Source
+from wakeword.listen.backlog import Backlog, Taken
+from wakeword.listen.sources import Gap, MonoStream, Source
 
 BLOCK_S = 0.02
 """Sound per call of PortAudio."""
 LATENCY_S = 0.1
 """Sound the driver may hold before it loses some, asked of PortAudio: a busy small board needs that much."""
 QUEUE_S = 4.0
-"""Sound that may wait for a slow detector before more is dropped."""
+"""Sound that may wait for a slow detector; of more, the oldest is dropped."""
 MAX_CHANNELS = 2
 """Sound servers report 32 channels and more, where only the first are a microphone."""
 VANISHED_S = 3.0
@@ -107,7 +108,7 @@ def _matches(found: list[InputDevice], wanted: str) -> list[InputDevice]:
 class Microphone(Source):
     """A microphone, opened; iterate it for the sound from now on, without end.
 
-    `overflows` counts losses: blocks that no one took in time, and gaps that the driver reports.
+    Sound is lost where no one takes it within 4 s, and where the driver says so. Each loss is logged once.
     """
 
     def __init__(self, device: str | int | None = None) -> None:
@@ -115,21 +116,45 @@ class Microphone(Source):
         self.device = find_device(device)
         self.name = self.device.name
         self.channels = min(self.device.channels, MAX_CHANNELS)
-        self.overflows = 0
-        self._queue: queue.Queue[npt.NDArray[np.float32]] = queue.Queue(int(QUEUE_S / BLOCK_S))
+        self.losses = 0
+        """Gaps so far."""
+        self.lost_s = 0.0
+        """Sound lost in them."""
+        self._backlog = Backlog(int(QUEUE_S * self.device.sample_rate))
+        self._last_block_s: float | None = None
         self._closed = threading.Event()
         self._stream = self._open()
 
-    def __iter__(self) -> Iterator[Samples]:
+    @property
+    def lag_s(self) -> float:
+        """Sound that was recorded and waits to be taken."""
+        return len(self._backlog) / self.device.sample_rate
+
+    def __iter__(self) -> Iterator[Samples | Gap]:
         """Yield what was recorded since the last block, 20 ms or more. DeviceError when it vanishes."""
         mono = MonoStream(self.device.sample_rate, self.name)
-        patience, reported = 2 * VANISHED_S, False
+        patience = 2 * VANISHED_S
         while not self._closed.is_set():
-            yield mono.feed(self._recorded(patience))
+            taken = self._recorded(patience)
             patience = VANISHED_S
-            if self.overflows and not reported:
-                reported = True
-                log.warning("sound of microphone %r was lost: this computer does not keep up", self.name)
+            if taken.lost:
+                # The resampler must not smear one side of the hole into the other.
+                yield mono.flush()
+                mono = MonoStream(self.device.sample_rate, self.name)
+                yield self._gap(taken)
+            yield mono.feed(np.concatenate(taken.blocks))
+
+    def _gap(self, taken: Taken) -> Gap:
+        """Count and report one loss."""
+        rate = self.device.sample_rate
+        lag_s = self.lag_s + sum(map(len, taken.blocks)) / rate
+        self.losses += 1
+        self.lost_s += taken.lost / rate
+        log.warning(
+            "%.2f s of microphone %r were lost (%.2f s in all), %.2f s wait: this computer does not keep up",
+            taken.lost / rate, self.name, self.lost_s, lag_s,
+        )  # fmt: skip
+        return Gap(round(taken.lost / rate * SAMPLE_RATE))
 
     def close(self) -> None:
         """Let go of the device. At most 2 s: a sound server that hangs would hold it for ever."""
@@ -167,35 +192,30 @@ class Microphone(Source):
             ) from err
         return stream
 
-    def _take(self, block: npt.NDArray[np.float32], n_frames: int, when: object, status: Any) -> None:
+    def _take(self, block: npt.NDArray[np.float32], n_frames: int, when: Any, status: Any) -> None:
         """Runs in PortAudio's thread."""
-        self.overflows += bool(status.input_overflow)
-        try:
-            self._queue.put_nowait(block.copy())
-        except queue.Full:
-            self.overflows += 1
+        began_s, before_s = when.inputBufferAdcTime, self._last_block_s
+        self._last_block_s = began_s
+        lost = 0
+        if status.input_overflow:
+            # PortAudio says that sound is missing, not how much: its clock does, roughly.
+            missing_s = 0.0 if before_s is None else began_s - before_s - n_frames / self.device.sample_rate
+            lost = max(1, int(missing_s * self.device.sample_rate))
+        self._backlog.put(block.copy(), lost)
 
-    def _recorded(self, patience_s: float) -> npt.NDArray[np.float32]:
-        """All blocks in the queue as one [N, C], after waiting for the first."""
-        blocks = [self._first(patience_s)]
-        while not self._queue.empty():
-            blocks.append(self._queue.get_nowait())
-        return np.concatenate(blocks)
-
-    def _first(self, patience_s: float) -> npt.NDArray[np.float32]:
+    def _recorded(self, patience_s: float) -> Taken:
+        """All that waits up to the next gap, after waiting for the first block."""
         deadline = time.monotonic() + patience_s
         while True:
-            try:
-                return self._queue.get(timeout=POLL_S)
-            except queue.Empty:
-                if self._closed.is_set():
-                    return np.zeros((0, self.channels), dtype=np.float32)
-                if not self._stream.active:
-                    raise DeviceError(f"microphone {self.name!r} vanished; is it unplugged?") from None
-                if time.monotonic() > deadline:
-                    raise DeviceError(
-                        f"microphone {self.name!r} vanished: no sound for {patience_s:g} s"
-                    ) from None
+            taken = self._backlog.take(POLL_S)
+            if taken.blocks:
+                return taken
+            if self._closed.is_set():
+                return Taken(0, [np.zeros((0, self.channels), dtype=np.float32)])
+            if not self._stream.active:
+                raise DeviceError(f"microphone {self.name!r} vanished; is it unplugged?")
+            if time.monotonic() > deadline:
+                raise DeviceError(f"microphone {self.name!r} vanished: no sound for {patience_s:g} s")
 
 
 def _sounddevice() -> Any:

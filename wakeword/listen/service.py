@@ -23,7 +23,7 @@ from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.decision import Detection
 from wakeword.errors import UsageError, WakewordError
 from wakeword.listen.microphone import Microphone, devices, quiet_portaudio
-from wakeword.listen.sources import FileSource, PcmSource, Source
+from wakeword.listen.sources import FileSource, Gap, PcmSource, Source
 
 TAIL_SAMPLES = 2 * SAMPLE_RATE
 
@@ -37,6 +37,9 @@ class Hears(Protocol):
 
     def feed(self, samples: Samples) -> list[Detection]:
         """Take mono 16 kHz samples [n]; return the events in them."""
+
+    def skip(self, n_samples: int) -> None:
+        """Go on after a hole of that many samples."""
 
 
 @contextmanager
@@ -56,15 +59,20 @@ def open_source(file: str | None, device: str | int | None) -> Iterator[Source]:
 
 
 def listen(
-    detectors: Sequence[Hears], source: Iterable[Samples], on_detection: Callable[[Detection], None]
+    detectors: Sequence[Hears], source: Iterable[Samples | Gap], on_detection: Callable[[Detection], None]
 ) -> float:
     """Feed the source to every detector until it ends, and report events in the order of their time.
 
     Two seconds of silence follow a source that ends, so that a phrase at its very end is heard out.
+    Detectors skip what the source lost, so that times stay those of the source.
     Returns the seconds heard. Errors of the source and of `on_detection` pass through.
     """
     n_samples = 0
     for block in source:
+        if isinstance(block, Gap):
+            for detector in detectors:
+                detector.skip(block.n_samples)
+            continue
         n_samples += len(block)
         _feed(detectors, block, on_detection)
     _feed(detectors, np.zeros(TAIL_SAMPLES, dtype=np.float32), on_detection)

@@ -33,13 +33,21 @@ MAX_CHANNELS = 64
 AnySource = TypeVar("AnySource", bound="Source")
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Sound that was lost: what comes before it in a stream and what follows do not belong together."""
+
+    n_samples: int
+    """How much, at 16 kHz."""
+
+
 class Source(ABC):
-    """Blocks of sound, float32 mono [n] at 16 kHz, of any length n."""
+    """Blocks of sound, float32 mono [n] at 16 kHz, of any length n; where sound was lost, a `Gap`."""
 
     name: str
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Samples]:
+    def __iter__(self) -> Iterator[Samples | Gap]:
         """Yield blocks until the sound ends. AudioError or DeviceError where it breaks."""
 
     @abstractmethod
