@@ -30,7 +30,8 @@ from wakeword.manifest import StudentManifest
 from wakeword.train.student import MEL_SCALE, MEL_SHIFT, StudentNet
 from wakeword.verifier import logit, make_session
 
-HANGOVER_HOPS = 6
+HANGOVER_HOPS = 3
+PROMISING = 0.02
 """Hops (of 80 ms) that the verifier goes on after the last suspicion: until it has the phrase's end."""
 MAX_DIFFERENCE = 1e-4
 """Score by which the graph may differ from torch anywhere in a stream."""
@@ -146,6 +147,7 @@ def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
     settings = StudentManifest(
         gate=dict.fromkeys(net.phrases, 1.0),
         hangover_hops=HANGOVER_HOPS,
+        promising=PROMISING,
         thresholds={phrase: {} for phrase in net.phrases},
     )
     manifest = replace(bundle.manifest, student=settings)

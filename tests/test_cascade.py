@@ -46,6 +46,7 @@ def bundle() -> Bundle:
     settings = StudentManifest(
         gate={"hey nova": 0.9, "lights on": 0.8},
         hangover_hops=HANGOVER,
+        promising=0.0,
         thresholds={phrase: {"0.5": Threshold(0.7, False)} for phrase in PHRASES},
     )
     return replace(whole, manifest=replace(whole.manifest, student=settings))
@@ -190,6 +191,7 @@ def test_half_a_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         ({"gate": {"hey nova": 0.5}}, "gate is not one score"),
         ({"gate": {"hey nova": 0.5, "lights on": 1.5}}, "gate is not one score"),
         ({"hangover_hops": -1}, "a hangover of -1 hops"),
+        ({"promising": 2.0}, "a promising posterior of 2.0"),
         ({"thresholds": {"hey nova": {}}}, "phrases and thresholds do not match"),
     ],
 )

@@ -27,6 +27,9 @@ INT16_SCALE = 32_768
 FRAME_SAMPLES = 160
 """Samples between two log-mel frames, and the grain of every energy measure here: 10 ms."""
 
+MAX_AMPLITUDE = 4.0
+"""More than any filter's overshoot: float samples beyond it are on another scale than [-1, 1]."""
+
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 MIN_CLIP_S = 0.2
@@ -38,7 +41,7 @@ SILENCE_DBFS = -70.0
 def as_float(samples: npt.NDArray[np.generic]) -> Samples:
     """Return mono samples [N] as float32 in [-1, 1].
 
-    int16 is divided by 32,768 and float32 is taken as it is. Any other type or shape, NaN and
+    int16 is divided by 32,768 and float32 is taken as it is. Any other type, shape or scale, NaN and
     infinity raise AudioError: guessing a scale is how silent detectors are made.
     """
     if samples.ndim != 1:
@@ -47,8 +50,11 @@ def as_float(samples: npt.NDArray[np.generic]) -> Samples:
         return np.asarray(np.divide(samples, INT16_SCALE, dtype=np.float32))
     if samples.dtype != np.float32:
         raise AudioError(f"expected int16 or float32 samples, got {samples.dtype}; convert them first")
-    if not np.isfinite(samples).all():
+    peak = float(np.abs(samples).max(initial=0))  # NaN and infinity pass through abs and max
+    if not np.isfinite(peak):
         raise AudioError("samples hold NaN or infinity; the source is broken")
+    if peak > MAX_AMPLITUDE:
+        raise AudioError(f"float32 samples reach {peak:.0f}; they must lie within [-1, 1]")
     return np.asarray(samples, dtype=np.float32)
 
 

@@ -4,8 +4,9 @@
                     │                             `─ yes, or within the hangover ─> verifier ─> its posterior
                     └─> window of the verifier ───────────────────────────────────────^
 
-The student's score peaks as a phrase ends; the verifier's posterior rises when the phrase is over and stays
-while it is in the window. So the verifier goes on for some hops after the last suspicion.
+The student's score peaks for a hop or two as a phrase ends, when the verifier's posterior has mostly risen
+already. So the verifier goes on for a few hops after a suspicion, unless it finds nothing promising: most
+suspicions cost one run of it.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ class CascadeScorer(Scorer):
         self._student = student.stream()
         self._gate = [settings.gate[phrase] for phrase in self.phrases]
         self._hangover = settings.hangover_hops
+        self._promising = settings.promising
         self._nothing = np.zeros(len(self.phrases), dtype=np.float32)
         self._nothing.setflags(write=False)
         self._asking = 0
@@ -141,7 +143,11 @@ class CascadeScorer(Scorer):
         asked, self._asking = self._asking > 0, max(0, self._asking - 1)
         if not self._warm:
             return None
-        if not asked:
-            return self._nothing
+        return self._verify() if asked else self._nothing
+
+    def _verify(self) -> Posteriors:
         self.verified += 1
-        return self._ask()
+        posteriors = self._ask()
+        if max(posteriors.tolist()) < self._promising:
+            self._asking = 0
+        return posteriors

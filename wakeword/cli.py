@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo(f"wakeword: {_one_line(err)}", err=True)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("wakeword: interrupted", err=True)
+        click.echo("wakeword: interrupted; a training run goes on with --resume", err=True)
         return 1
     except OSError as err:
         click.echo(f"wakeword: {err.filename or 'input/output'}: {err.strerror or err}", err=True)

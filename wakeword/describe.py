@@ -35,5 +35,8 @@ def describe(manifest: Manifest, path: Path) -> str:
             for rate, t in manifest.thresholds[phrase].items()
         )
         lines.append(f"  {phrase:<16} {'   '.join(points)}")
+    if manifest.student is not None:
+        gates = ", ".join(f"{phrase} {gate:.3g}" for phrase, gate in manifest.student.gate.items())
+        lines.append(f"a student hears everything and wakes the verifier from a score of: {gates}")
     lines += [f"licence of {what}: {licence}" for what, licence in manifest.licences.items()]
     return "\n".join(lines)

@@ -38,6 +38,8 @@ class StudentManifest:
     """phrase -> score of the student, in (0, 1], from which the verifier is asked."""
     hangover_hops: int
     """Hops for which the verifier goes on after the student's last suspicion."""
+    promising: float
+    """Posterior of any phrase below which the verifier stops before that."""
     thresholds: Thresholds
     """Where the student fires when it listens alone."""
 
@@ -145,6 +147,8 @@ def _check_student(manifest: Manifest) -> None:
         raise ValueError("the student's gate is not one score in (0, 1] for each phrase")
     if type(student.hangover_hops) is not int or student.hangover_hops < 0:
         raise ValueError(f"a hangover of {student.hangover_hops!r} hops")
+    if type(student.promising) is not float or not 0 <= student.promising <= 1:
+        raise ValueError(f"a promising posterior of {student.promising!r}")
 
 
 def _check_thresholds(manifest: Manifest) -> None:

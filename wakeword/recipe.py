@@ -88,11 +88,11 @@ def make_detector(request: Request) -> Bundle:
     _check_target(request.out)
     recordings = _read_recordings(request)
     settings = request.settings
-    workspace = _workspace(request.out, request.resume)
     with _stage("encoder"):
         net = build_net(recordings.phrases, settings).to(device)
     policy = _policy(settings, recordings, device, net)
     console.print(f"policy: {policy.name} ({policy.reason})")
+    workspace = _workspace(request.out, request.resume)
     with _stage("windows"):
         train, dev = (_windows(split, recordings, settings) for split in ("train", "dev"))
     with _stage("fine-tune"), _Bars() as bars:
@@ -115,8 +115,10 @@ def make_detector(request: Request) -> Bundle:
         clips, background = recordings.clips["dev"], recordings.background["dev"]
         bundle, gate = set_operating_points(draft, clips, background, workspace, settings.seed)
     if gate is not None:
-        recalls = ", ".join(f"{phrase} {recall:.1%}" for phrase, recall in gate.recall.items())
-        console.print(f"gate: wakes the verifier on {gate.share:.2%} of the dev background; keeps {recalls}")
+        recalls = ", ".join(
+            f"{recall:.1%} of {gate.heard[phrase]} {phrase}" for phrase, recall in gate.recall.items()
+        )
+        console.print(f"gate: wakes the verifier on {gate.share:.2%} of the dev background, keeps {recalls}")
     save_net(net, settings, request.out.with_suffix(".checkpoint"))
     save_bundle(request.out, bundle)
     shutil.rmtree(workspace)

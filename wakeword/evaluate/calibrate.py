@@ -21,6 +21,8 @@ MIN_EVENTS = 3
 """A rate of false accepts is counted, not extrapolated, where the hours hold this many."""
 TAIL_PEAKS = 30
 """Highest negative peaks that the tail is fitted to."""
+LOWEST = 0.1
+"""No threshold lies lower: background too quiet to set one says nothing of the next hour's."""
 
 
 def threshold_allowing(scores: PhraseScores, n_false_accepts: int) -> float:
@@ -42,6 +44,11 @@ def threshold_allowing(scores: PhraseScores, n_false_accepts: int) -> float:
             break
         best, n_before = candidate, n
     return best
+
+
+def logit_of(posterior: float) -> float:
+    """Log-odds of a posterior."""
+    return float(logit(np.asarray([posterior], dtype=np.float32))[0])
 
 
 def sigmoid(log_odds: float) -> float:
@@ -70,18 +77,25 @@ class Tail:
 
     def fa_per_hour(self, threshold: float) -> float:
         """Peaks per hour over a posterior, by extrapolation."""
-        excess = float(logit(np.asarray([threshold], dtype=np.float32))[0]) - self.floor
+        excess = logit_of(threshold) - self.floor
         return self.per_hour * float(np.exp(-excess / self.scale))
 
 
 def fit_tail(scores: PhraseScores) -> Tail:
-    """Fit the highest 30 negative peaks; DataError where the negative streams hold fewer than 3."""
-    peaks = logit(scores.negative_peaks(TAIL_PEAKS + 1).astype(np.float32)).astype(np.float64)
-    if len(peaks) < 3 or scores.hours <= 0:
+    """Fit the highest 30 negative peaks; DataError where the negative streams hold fewer than 3.
+
+    Peaks at 0, where the cascade's student suspected nothing, say nothing of the tail and are left out;
+    where fewer than 3 are left, the tail is taken to fall off by a factor e per unit of log-odds.
+    """
+    posteriors = scores.negative_peaks(TAIL_PEAKS + 1)
+    if len(posteriors) < 3 or scores.hours <= 0:
         raise DataError(
             f"{scores.hours * 60:.1f} minutes of audible background are too few to set a threshold; "
             "give at least 10 minutes of speech without the phrase"
         )
+    peaks = logit(posteriors[posteriors > 0].astype(np.float32)).astype(np.float64)
+    if len(peaks) < 3:
+        return Tail(float(peaks.max(initial=logit_of(LOWEST))), 1 / scores.hours, 1.0)
     floor = float(peaks[-1])
     excess = peaks[:-1] - floor
     return Tail(floor, len(excess) / scores.hours, max(float(excess.mean()), 0.05))
@@ -93,7 +107,7 @@ def calibrate(
     """Each phrase's threshold for each wanted rate of false accepts, from streams without the phrases.
 
     Counted where the hours hold at least 3 such events; else extrapolated from the tail of the peaks,
-    never below a threshold that was counted for a higher rate. DataError for too little audio.
+    never below a threshold that was counted for a higher rate, nor below 0.1. DataError for too little audio.
     """
     if not negative:
         raise DataError("no background to set thresholds on; give recordings without the phrase")
@@ -106,7 +120,7 @@ def calibrate(
 def calibrate_phrase(scores: PhraseScores, fa_per_hour: Sequence[float]) -> dict[float, Threshold]:
     """One phrase's thresholds; see `calibrate`."""
     tail = fit_tail(scores)
-    found, floor = dict[float, Threshold](), 0.0
+    found, floor = dict[float, Threshold](), LOWEST
     for rate in sorted(fa_per_hour, reverse=True):
         allowed = int(rate * scores.hours + 1e-9)
         counted = allowed >= MIN_EVENTS

@@ -80,7 +80,7 @@ def _gate(
         alone,
         dict.fromkeys(draft.manifest.phrases, GATE_POSTERIOR),
         draft.manifest.decision,
-        draft.manifest.student.hangover_hops,
+        draft.manifest.student,
     )
 
 

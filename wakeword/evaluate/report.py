@@ -94,10 +94,13 @@ def _subtitle(result: EvaluationResult) -> str:
 
 
 def _footer(result: EvaluationResult) -> str:
-    known = {"encoder": "encoder", "model_bytes": "model", "seed": "seed", "seconds_taken": "time taken"}
+    known = {"encoder": "encoder", "model_bytes": "model", "mode": "listening mode", "seed": "seed"}
+    known |= {"verifier_share": "verifier asked on", "seconds_taken": "time taken"}
     shown = {label: result.facts[key] for key, label in known.items() if result.facts.get(key) is not None}
     if "model" in shown:
         shown["model"] = f"{shown['model'] / 1e6:.1f} MB"
+    if "verifier asked on" in shown:
+        shown["verifier asked on"] = f"{percent(shown['verifier asked on'])} of the background's hops"
     if "time taken" in shown:
         shown["time taken"] = f"{shown['time taken'] / 60:.1f} min"
     return " · ".join(f"{label}: {value}" for label, value in shown.items())

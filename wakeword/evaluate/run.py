@@ -74,6 +74,7 @@ def evaluate(
     )
     result = judge(heard, manifest)
     facts = {"seed": seed, "model_bytes": path.stat().st_size, "encoder": manifest.encoder, **heard.facts}
+    facts["mode"] = mode or ("verifier" if manifest.student is None else "cascade")
     result = replace(result, model=manifest.name, facts=facts)
     write_report(result, out_dir)
     return result

@@ -23,8 +23,22 @@ def summary(result: EvaluationResult) -> str:
             _line("", head),
             *(_line(row.phrase, _cells(row, result.conditions)) for row in rows),
             _line("mean", [*means, f"{accepts:.2f}"]),
+            *_latencies(result),
+            f"  the verifier ran on {percent(result.facts['verifier_share'])} of the background's hops",
         ]
     )
+
+
+def _latencies(result: EvaluationResult) -> list[str]:
+    """Median and 95th percentile of the time from the end of a phrase to its event, over all phrases."""
+    lines = []
+    for condition in result.conditions:
+        waits = [row for row in result.latencies if row.condition == condition and row.n]
+        if waits:
+            median = float(np.median([row.median_s for row in waits]))
+            p95 = max(row.p95_s for row in waits)
+            lines.append(f"  latency, {condition}: {median * 1000:.0f} ms; 95 % within {p95 * 1000:.0f} ms")
+    return lines
 
 
 def _line(name: str, cells: list[str]) -> str:
