@@ -132,6 +132,8 @@ class DistillConfig:
     """Share of the verifier's posterior in what the student is to say; the rest is the label."""
     feature_weight: float = 0.3
     """Weight of the verifier's features, which the student is to foretell; 0 = leave them out."""
+    background: int = 64
+    """Windows of plain background added to each batch; half of them are where the student nearly fired."""
     gain_db: float = 6.0
     """Windows are made louder or softer by up to this much, anew each epoch."""
     mix_share: float = 0.5
@@ -146,7 +148,7 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "epochs", "batch")
-        _require_at_least(self, 0, "mask_bands", "mask_frames")
+        _require_at_least(self, 0, "background", "mask_bands", "mask_frames")
         for name in ("learning_rate", "negative_weight"):
             _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
         for name in ("weight_decay", "feature_weight", "gain_db"):

@@ -24,6 +24,7 @@ from wakeword.train.features import BATCH, cache_features
 from wakeword.train.finetune import window_weights
 from wakeword.train.frontend import LogMel
 from wakeword.train.head import HEAD_HZ
+from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet
 from wakeword.train.run import History, Progress, Run
 from wakeword.train.student import MEL_SHIFT, StudentNet
@@ -113,17 +114,21 @@ class _Pupil(nn.Module):
         self.steps_per_s = SAMPLE_RATE / FRAME_SAMPLES / student.config.stride
 
     def loss(self, mel: Tensor, targets: Tensor, teacher: Tensor, features: Tensor) -> Tensor:
-        """Mean loss of a batch; see `Lessons` for the shapes."""
+        """Mean loss of a batch; see `Lessons` for the shapes. `mel` may hold more windows: background."""
         mel = mel[:, :, mel.shape[2] % self.student.config.stride :]
         hidden, _ = self.student.hidden(mel, self.student.zero_states(len(mel)))
-        logits = self.student.output(hidden).transpose(1, 2)
+        logits, n = self.student.output(hidden).transpose(1, 2), len(targets)
+        late = round(LATE_S * self.steps_per_s)
         share = self.config.teacher_share
         wanted = share * torch.sigmoid(teacher) + (1 - share) * targets
         weights = window_weights(targets, self.config.negative_weight)
-        loss = step_loss(logits, wanted, weights, round(LATE_S * self.steps_per_s))
+        loss = step_loss(logits[:n], wanted, weights, late)
+        if len(mel) > n:
+            none = logits.new_zeros(len(mel) - n, wanted.shape[1])
+            loss = loss + step_loss(logits[n:], none, none.new_ones(len(none)), late)
         if self.foretell is None:
             return loss
-        return loss + self.config.feature_weight * self._feature_loss(hidden, features)
+        return loss + self.config.feature_weight * self._feature_loss(hidden[:n], features)
 
     def _feature_loss(self, hidden: Tensor, features: Tensor) -> Tensor:
         assert self.foretell is not None
@@ -163,8 +168,9 @@ def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
 def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
     """Windows [B, M, T] in more noise, at another level, a stripe of bands and a stretch of time hidden.
 
-    The noise is a window of the same batch without a phrase: power adds up, and of two powers the larger is
-    most of the sum. The verifier heard the window without it, so the student learns to hear through noise.
+    `targets` [n, K] are of the first n windows; the others hold no phrase. The noise is such a window:
+    power adds up, and of two powers the larger is most of the sum. The verifier heard the window without it,
+    so the student learns to hear through noise.
     """
     batch, bands, frames = mel.shape
     gains = torch.from_numpy(rng.uniform(-config.gain_db, config.gain_db, batch).astype(np.float32)) / 10
@@ -176,18 +182,17 @@ def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Gen
 
 
 def _in_noise(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
-    noises = np.flatnonzero(~targets.any(dim=1).cpu().numpy())
+    silent = np.ones(len(mel), dtype=bool)
+    silent[: len(targets)] = ~targets.any(dim=1).cpu().numpy()
+    noises = np.flatnonzero(silent)
     noisy = np.flatnonzero(rng.random(len(mel)) < config.mix_share)
     if not len(noises) or not len(noisy):
         return mel.clone()
     levels = loudness(mel)
     partners = torch.from_numpy(rng.choice(noises, len(noisy)))
     rows = torch.from_numpy(noisy)
-    snr = (
-        torch.from_numpy(rng.uniform(config.min_snr_db, config.max_snr_db, len(noisy)).astype(np.float32))
-        / 10
-    )
-    shift = levels[rows] - levels[partners] - snr.to(mel.device)
+    snr_db = rng.uniform(config.min_snr_db, config.max_snr_db, len(noisy)).astype(np.float32)
+    shift = levels[rows] - levels[partners] - torch.from_numpy(snr_db / 10).to(mel.device)
     mixed = mel.clone()
     mixed[rows] = torch.maximum(mel[rows], mel[partners] + shift.view(-1, 1, 1))
     return mixed
@@ -214,9 +219,11 @@ def distil(
     key: str,
     seed: int,
     progress: Progress,
+    background: Background | None = None,
 ) -> History:
     """Train the student in place, where it is; it ends with the averaged weights of the best epoch.
 
+    `background` is what the student may hear nothing in; what it does hear there is mined anew each epoch.
     `folder` takes the checkpoint; `key` names everything the run depends on. Raises TrainingError when the
     loss diverges or the disk is full.
     """
@@ -228,8 +235,12 @@ def distil(
 
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
         rng = np.random.default_rng([seed, epoch, 1])
+        if background and epoch:
+            background.mine(student)
         for at in range(0, len(order), config.batch):
             mel, targets, *taught = train.batch(order[at : at + config.batch], device)
+            if background:
+                mel = torch.cat([mel, background.draw(config.background, rng).to(device)])
             yield pupil.loss(vary(mel, targets, config, rng), targets, *taught)
 
     def dev_losses() -> Iterator[tuple[Tensor, float]]:
