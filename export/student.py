@@ -149,6 +149,7 @@ def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
         hangover_hops=HANGOVER_HOPS,
         promising=PROMISING,
         thresholds={phrase: {} for phrase in net.phrases},
+        cascade_thresholds={phrase: {} for phrase in net.phrases},
     )
     manifest = replace(bundle.manifest, student=settings)
     return Bundle(manifest, bundle.verifier, replace(bundle.golden, student=logit(scores)), data)

@@ -47,6 +47,7 @@ def bundle() -> Bundle:
         gate={"hey nova": 0.9, "lights on": 0.8},
         hangover_hops=HANGOVER,
         promising=0.0,
+        cascade_thresholds={phrase: {"0.5": Threshold(0.6, False)} for phrase in PHRASES},
         thresholds={phrase: {"0.5": Threshold(0.7, False)} for phrase in PHRASES},
     )
     return replace(whole, manifest=replace(whole.manifest, student=settings))
@@ -145,7 +146,7 @@ def test_modes(path: Path, tiny_model: Path, stream: Samples) -> None:
     assert wakeword.load(tiny_model).mode == "verifier"
     detectors = {mode: wakeword.load(path, mode=mode) for mode in get_args(Mode)}
     assert {m: d.thresholds for m, d in detectors.items()} == {
-        "cascade": (0.5, 0.5),
+        "cascade": (0.6, 0.6),
         "verifier": (0.5, 0.5),
         "student": (0.7, 0.7),
     }

@@ -29,7 +29,9 @@ def spoken(end_hop: int, phrase: str = "a") -> Spoken:
 
 
 def student(hangover_hops: int = 4, promising: float = 0.0) -> StudentManifest:
-    return StudentManifest(gate={}, hangover_hops=hangover_hops, promising=promising, thresholds={})
+    return StudentManifest(
+        gate={}, hangover_hops=hangover_hops, promising=promising, thresholds={}, cascade_thresholds={}
+    )
 
 
 def test_needed_score_is_the_best_of_use() -> None:

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import click
 
 import wakeword
-from wakeword.detector import Mode
 from wakeword.errors import WakewordError
+from wakeword.manifest import Mode
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
 EXISTING = click.Path(path_type=Path)

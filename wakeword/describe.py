@@ -32,7 +32,7 @@ def describe(manifest: Manifest, path: Path) -> str:
     for phrase in manifest.phrases:
         points = (
             f"{rate}: {t.value:.4f}{'*' if t.extrapolated else ''}"
-            for rate, t in manifest.thresholds[phrase].items()
+            for rate, t in manifest.thresholds_of(manifest.mode)[phrase].items()
         )
         lines.append(f"  {phrase:<16} {'   '.join(points)}")
     if manifest.student is not None:

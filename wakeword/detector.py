@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from wakeword.bundle import load_bundle
 from wakeword.cascade import CascadeScorer, Student, StudentScorer
 from wakeword.decision import Decision, Detection
 from wakeword.errors import UsageError
-from wakeword.manifest import Manifest
+from wakeword.manifest import Manifest, Mode
 from wakeword.scorer import HopScorer, Scorer
 from wakeword.verifier import Verifier, golden_window, logit, make_session
 
@@ -36,9 +36,6 @@ __all__ = [
     "logit",
     "make_session",
 ]
-
-Mode: TypeAlias = Literal["cascade", "verifier", "student"]
-"""Who listens: the student, with the verifier on suspicion; the verifier always; the student alone."""
 
 
 @dataclass(frozen=True)
@@ -154,11 +151,10 @@ def choose_thresholds(
     manifest: Manifest,
     fa_per_hour: float | None = None,
     threshold: float | None = None,
-    mode: Mode = "verifier",
+    mode: Mode | None = None,
 ) -> tuple[float, ...]:
     """One threshold per phrase; see `load`."""
     if threshold is not None:
         return (threshold,) * len(manifest.phrases)
     rate = float(manifest.default_fa_per_hour) if fa_per_hour is None else fa_per_hour
-    alone = mode == "student"
-    return tuple(manifest.threshold(phrase, rate, alone).value for phrase in manifest.phrases)
+    return tuple(manifest.threshold(phrase, rate, mode).value for phrase in manifest.phrases)

@@ -7,13 +7,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE
 from wakeword.decision import DecisionConfig
 from wakeword.errors import BundleError, UsageError
 
 SCHEMA = 1
+Mode: TypeAlias = Literal["cascade", "verifier", "student"]
+"""Who listens: the student, with the verifier on suspicion; the verifier always; the student alone."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class StudentManifest:
     """Posterior of any phrase below which the verifier stops before that."""
     thresholds: Thresholds
     """Where the student fires when it listens alone."""
+    cascade_thresholds: Thresholds
+    """Where the verifier fires when it hears only what the student suspects."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,7 @@ class Manifest:
     window: int
     """T or N: log-mel frames (10 ms) or samples in one window."""
     thresholds: Thresholds
+    """Where the verifier fires when it listens alone, at every hop."""
     default_fa_per_hour: str
     decision: DecisionConfig = field(default_factory=DecisionConfig)
     encoder: str = ""
@@ -68,10 +73,20 @@ class Manifest:
     wakeword_version: str = ""
     schema: int = SCHEMA
 
-    def threshold(self, phrase: str, fa_per_hour: float, student_alone: bool = False) -> Threshold:
+    @property
+    def mode(self) -> Mode:
+        """Who listens where nobody says: the cascade, if there is a student."""
+        return "verifier" if self.student is None else "cascade"
+
+    def thresholds_of(self, mode: Mode) -> Thresholds:
+        """The thresholds set for that mode of listening."""
+        if mode == "verifier" or self.student is None:
+            return self.thresholds
+        return self.student.thresholds if mode == "student" else self.student.cascade_thresholds
+
+    def threshold(self, phrase: str, fa_per_hour: float, mode: Mode | None = None) -> Threshold:
         """The phrase's threshold at a stored operating point; UsageError lists those there are."""
-        alone = self.student if student_alone else None
-        points = (alone or self).thresholds[phrase]
+        points = self.thresholds_of(mode or self.mode)[phrase]
         for rate, threshold in points.items():
             if float(rate) == fa_per_hour:
                 return threshold
@@ -136,7 +151,12 @@ def _build_student(raw: dict[str, Any] | None) -> StudentManifest | None:
     if raw is None:
         return None
     gate = {phrase: float(value) for phrase, value in raw.pop("gate").items()}
-    return StudentManifest(gate=gate, thresholds=_build_thresholds(raw.pop("thresholds")), **raw)
+    return StudentManifest(
+        gate=gate,
+        thresholds=_build_thresholds(raw.pop("thresholds")),
+        cascade_thresholds=_build_thresholds(raw.pop("cascade_thresholds")),
+        **raw,
+    )
 
 
 def _check_student(manifest: Manifest) -> None:
@@ -152,9 +172,8 @@ def _check_student(manifest: Manifest) -> None:
 
 
 def _check_thresholds(manifest: Manifest) -> None:
-    student = manifest.student.thresholds if manifest.student else manifest.thresholds
-    for thresholds in (manifest.thresholds, student):
-        _check_points(manifest, thresholds)
+    for mode in get_args(Mode):
+        _check_points(manifest, manifest.thresholds_of(mode))
 
 
 def _check_points(manifest: Manifest, thresholds: Thresholds) -> None:

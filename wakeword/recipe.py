@@ -31,11 +31,11 @@ from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips, require_clips
 from wakeword.config import TrainConfig, load_config
-from wakeword.detector import Mode
 from wakeword.errors import DataError, TrainingError, UsageError
 from wakeword.evaluate.operating import set_operating_points
 from wakeword.evaluate.run import evaluate
 from wakeword.evaluate.summary import summary
+from wakeword.manifest import Mode
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
 from wakeword.train.model import WakewordNet, build_net, save_net, window_columns, window_samples

@@ -29,8 +29,10 @@ MAX_SHARE = 0.025
 """Share of those hops beyond which a hit is not worth its price; the recall then falls short, and says so."""
 MARGIN = 3.0
 """Log-odds by which the gate is lowered at most."""
-GRID = np.arange(-15.0, 8.01, 0.25)
-"""Gates that are tried, in log-odds of the student's score."""
+STEP = 0.25
+"""Log-odds between two gates that are tried."""
+TOP = 0.9995
+"""No gate is raised beyond this score."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def choose_gate(
 
     The highest gate that keeps 99.8 % of the verifier's hits is lowered as long as the phrase makes the
     verifier run on no more than its part of 1 % of the hops without a phrase, and raised until that is no
-    more than its part of 2.5 %.
+    more than 2.5 % with the other phrases, the dearest first.
 
     Args:
         mixed: streams with phrases.
@@ -78,34 +80,43 @@ def choose_gate(
 
     Raises DataError where the verifier hears none of a phrase.
     """
-    gates, recall, heard = dict[str, float](), dict[str, float](), dict[str, int]()
-    for phrase, threshold in thresholds.items():
-        needed = needed_scores(mixed, phrase, threshold, config, student)
-        if not len(needed):
-            raise DataError(
-                f"the verifier hears no {phrase!r} in the dev recordings; no gate can be set for it"
-            )
-        gates[phrase] = sigmoid(_affordable(negative, phrase, needed, len(thresholds)))
-        heard[phrase] = len(needed)
-        recall[phrase] = float((needed >= gates[phrase]).mean())
+    needed = {
+        phrase: needed_scores(mixed, phrase, threshold, config, student)
+        for phrase, threshold in thresholds.items()
+    }
+    if deaf := [phrase for phrase, scores in needed.items() if not len(scores)]:
+        raise DataError(f"the verifier hears no {deaf[0]!r} in the dev recordings; no gate can be set for it")
+    gates = _affordable(
+        negative,
+        {phrase: _lowered(negative, phrase, scores, len(needed)) for phrase, scores in needed.items()},
+    )
+    recall = {phrase: float((scores >= gates[phrase]).mean()) for phrase, scores in needed.items()}
+    heard = {phrase: len(scores) for phrase, scores in needed.items()}
     return Gate(gates, recall, heard, suspected_share(negative, gates))
 
 
-def _affordable(
-    negative: Sequence[Trace],
-    phrase: str,
-    needed: npt.NDArray[np.float32],
-    n_phrases: int,
+def _lowered(
+    negative: Sequence[Trace], phrase: str, needed: npt.NDArray[np.float32], n_phrases: int
 ) -> float:
-    """The gate in log-odds that keeps the needed scores, within what may be spent on one of the phrases."""
+    """The gate in log-odds that keeps the needed scores, or a lower one that is cheap."""
     keeping = float(logit(_keeping(needed, RECALL)))
-    shares = np.array([suspected_share(negative, {phrase: sigmoid(g)}) for g in GRID])
-    # Shares fall as gates rise; argmax finds the first gate that is within, the last entry always is.
-    lowest, lowest_cheap = (
-        float(GRID[np.argmax(np.append(shares[:-1] <= share / n_phrases, True))])
-        for share in (MAX_SHARE, CHEAP_SHARE)
-    )
-    return max(lowest, min(keeping, max(lowest_cheap, keeping - MARGIN)))
+    lower = [keeping - margin for margin in np.arange(0.0, MARGIN + STEP, STEP)]
+    cheap = [g for g in lower if _share(negative, phrase, g) <= CHEAP_SHARE / n_phrases]
+    return (cheap or lower[:1])[-1]
+
+
+def _affordable(negative: Sequence[Trace], levels: dict[str, float]) -> dict[str, float]:
+    """Gates as scores: those given in log-odds, the dearest raised until all cost little enough."""
+    while True:
+        gates = {phrase: sigmoid(level) for phrase, level in levels.items()}
+        if suspected_share(negative, gates) <= MAX_SHARE or max(gates.values()) > TOP:
+            return gates
+        dearest = max(levels, key=lambda phrase: _share(negative, phrase, levels[phrase]))
+        levels = levels | {dearest: levels[dearest] + STEP}
+
+
+def _share(negative: Sequence[Trace], phrase: str, level: float) -> float:
+    return suspected_share(negative, {phrase: sigmoid(level)})
 
 
 def _keeping(scores: npt.NDArray[np.float32], recall: float) -> npt.NDArray[np.float32]:

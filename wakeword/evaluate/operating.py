@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.dataset import Clip
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS
-from wakeword.detector import Mode
 from wakeword.evaluate.calibrate import calibrate
 from wakeword.evaluate.gate import Gate, Pair, choose_gate
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.run import bundle_scorer, speech_and_noise
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace, trace_all
-from wakeword.manifest import Thresholds
+from wakeword.manifest import Mode, Thresholds
 
 GATE_SNRS_DB = (None, 10.0)
 GATE_GAP_S = (2.0, 4.0)
@@ -32,18 +32,20 @@ def set_operating_points(
     """The draft with its gate and thresholds set.
 
     The gate keeps what the verifier hears of the phrases in mixed streams of `clips`. The thresholds are
-    set on the background without the phrases, for the mode that will listen (the cascade, where there is a
-    student) and for the student alone. `workspace` takes the drafts that the worker processes load.
+    set on the background without the phrases, for each mode of listening by itself. `workspace` takes the
+    drafts that the worker processes load.
     """
     streams = build_negative_streams(background)
+    always = _points(draft, _traces(draft, "verifier", streams, workspace))
+    rate = f"{DEFAULT_FA_PER_HOUR:g}"
+    draft = replace(draft, manifest=replace(draft.manifest, thresholds=always, default_fa_per_hour=rate))
     if draft.student is None:
-        traces = _traces(draft, "verifier", streams, workspace)
-        return _with_thresholds(draft, _points(draft, traces)), None
+        return draft, None
     alone = _traces(draft, "student", streams, workspace)
     gate = _gate(draft, clips, background, alone, workspace, seed)
-    gated = _with_student(draft, gate.scores, _points(draft, alone))
-    traces = _traces(gated, "cascade", streams, workspace)
-    return _with_thresholds(gated, _points(gated, traces)), gate
+    draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, alone))
+    cascaded = _traces(draft, "cascade", streams, workspace)
+    return _with_student(draft, cascade_thresholds=_points(draft, cascaded)), gate
 
 
 def _traces(
@@ -91,12 +93,7 @@ def _points(draft: Bundle, traces: Sequence[Trace]) -> Thresholds:
     }
 
 
-def _with_thresholds(draft: Bundle, thresholds: Thresholds) -> Bundle:
-    rate = f"{DEFAULT_FA_PER_HOUR:g}"
-    return replace(draft, manifest=replace(draft.manifest, thresholds=thresholds, default_fa_per_hour=rate))
-
-
-def _with_student(draft: Bundle, gate: Mapping[str, float], thresholds: Thresholds) -> Bundle:
+def _with_student(draft: Bundle, **changes: Any) -> Bundle:
     assert draft.manifest.student is not None
-    student = replace(draft.manifest.student, gate=gate, thresholds=thresholds)
+    student = replace(draft.manifest.student, **changes)
     return replace(draft, manifest=replace(draft.manifest, student=student))

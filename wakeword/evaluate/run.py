@@ -13,7 +13,7 @@ import numpy as np
 
 from wakeword.bundle import load_bundle
 from wakeword.clips.dataset import Clip
-from wakeword.detector import Mode, load_models
+from wakeword.detector import load_models
 from wakeword.errors import DataError
 from wakeword.evaluate.judge import Heard, judge
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
@@ -21,7 +21,7 @@ from wakeword.evaluate.report import write_report
 from wakeword.evaluate.result import EvaluationResult
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import ScoresAudio, trace_all
-from wakeword.manifest import Manifest
+from wakeword.manifest import Mode
 from wakeword.scorer import HopScorer
 
 
@@ -61,7 +61,8 @@ def evaluate(
     Raises DataError where there is nothing to judge on, BundleError for a bad bundle.
     """
     path = Path(bundle_path)
-    manifest = _for_mode(load_bundle(path).manifest, mode)
+    manifest = load_bundle(path).manifest
+    manifest = replace(manifest, thresholds=manifest.thresholds_of(mode or manifest.mode))
     heard = listen(
         partial(bundle_scorer, path, mode),
         pick_clips(clips, manifest.phrases, max_phrases, seed),
@@ -74,17 +75,10 @@ def evaluate(
     )
     result = judge(heard, manifest)
     facts = {"seed": seed, "model_bytes": path.stat().st_size, "encoder": manifest.encoder, **heard.facts}
-    facts["mode"] = mode or ("verifier" if manifest.student is None else "cascade")
+    facts["mode"] = mode or manifest.mode
     result = replace(result, model=manifest.name, facts=facts)
     write_report(result, out_dir)
     return result
-
-
-def _for_mode(manifest: Manifest, mode: Mode | None) -> Manifest:
-    """The manifest with the thresholds of who listens."""
-    if mode == "student" and manifest.student is not None:
-        return replace(manifest, thresholds=manifest.student.thresholds)
-    return manifest
 
 
 def pick_clips(
