@@ -142,8 +142,8 @@ def section(figures: Mapping[str, Any], ours: str) -> str:
 
 
 NOTES = """\
-Each system runs in its own process with one thread, on one core, and hears the same {seconds:.0f} s of each input, in
-{rounds} rounds in which the systems take turns, so that what else the machine does hits all alike.
+Each system runs in its own process with one thread, on one core, and hears the same {seconds:.0f} s of each
+input, in {rounds} rounds in which the systems take turns, so that what else the machine does hits all alike.
 mean, median, p99 and worst are processor time of the process, "core" is the mean's share of one core,
 "times ours" is the ratio of means; wall is the clock on the wall, other processes included.
 Ours hears {phrases} phrases, each peer one (`alexa`, where nothing else is said). livekit-wakeword ships
