@@ -38,7 +38,15 @@ from wakeword.evaluate.summary import summary
 from wakeword.manifest import Mode
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
-from wakeword.train.model import WakewordNet, build_net, save_net, window_columns, window_samples
+from wakeword.train.mine import Background, cache_background
+from wakeword.train.model import (
+    WakewordNet,
+    build_net,
+    save_net,
+    window_columns,
+    window_frames,
+    window_samples,
+)
 from wakeword.train.policy import Policy, choose_policy
 from wakeword.train.student import StudentNet
 from wakeword.train.windows import WindowSet, plan_windows
@@ -70,6 +78,30 @@ class _Recordings:
     background: Mapping[str, list[Clip]]
 
 
+@dataclass(frozen=True)
+class _Sounds:
+    """Background in memory, as int16: an hour takes 115 MB."""
+
+    speech: list[npt.NDArray[np.int16]]
+    noise: list[npt.NDArray[np.int16]]
+    """Noise and music."""
+
+    @classmethod
+    def read(cls, clips: Sequence[Clip]) -> _Sounds:
+        """All of them, in threads."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            samples = list(pool.map(lambda clip: as_int16(read_audio(clip.path)), clips))
+        talks = [clip.kind == "speech" for clip in clips]
+        return cls(
+            [s for s, talk in zip(samples, talks, strict=True) if talk],
+            [s for s, talk in zip(samples, talks, strict=True) if not talk],
+        )
+
+    def all(self) -> list[npt.NDArray[np.int16]]:
+        """Speech, then noise."""
+        return [*self.speech, *self.noise]
+
+
 def read_settings(config: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
     """Settings from a TOML file (or the defaults), with what the command line gave on top."""
     settings = load_config(config, TrainConfig) if config else TrainConfig()
@@ -94,7 +126,8 @@ def make_detector(request: Request) -> Bundle:
     console.print(f"policy: {policy.name} ({policy.reason})")
     workspace = _workspace(request.out, request.resume)
     with _stage("windows"):
-        train, dev = (_windows(split, recordings, settings) for split in ("train", "dev"))
+        sounds = {split: _Sounds.read(clips) for split, clips in recordings.background.items()}
+        train, dev = (_windows(split, recordings, sounds[split], settings) for split in ("train", "dev"))
     with _stage("fine-tune"), _Bars() as bars:
         key = _key(request, recordings)
         history = fine_tune(net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars)
@@ -109,7 +142,8 @@ def make_detector(request: Request) -> Bundle:
         draft = draft_bundle(net, int8, request.out.stem, settings, training)
     if net.encoder.input == "mel":  # what the student hears too
         with _stage("student"), _Bars() as bars:
-            student = _teach(net, train, dev, settings, workspace, key, bars)
+            hours = cache_background(sounds["train"].all(), workspace / "background.f16")
+            student = _teach(net, train, dev, hours, settings, workspace, key, bars)
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
     with _stage("calibrate"):
         clips, background = recordings.clips["dev"], recordings.background["dev"]
@@ -129,19 +163,21 @@ def _teach(
     net: WakewordNet,
     train: WindowSet,
     dev: WindowSet,
+    hours: npt.NDArray[np.float16],
     settings: TrainConfig,
     workspace: Path,
     key: str,
     bars: _Bars,
 ) -> StudentNet:
-    """A student that has learnt from the verifier what it says of the same windows."""
+    """A student that has learnt what the verifier says of the same windows, and silence in background."""
     taught, examined = (
         make_lessons(net, windows, workspace / name, key, bars)
         for name, windows in (("train", train), ("dev", dev))
     )
     student = StudentNet(net.phrases, settings.student)
+    background = Background(hours, window_frames(settings.window_s))
     folder = workspace / "student"
-    distil(student, taught, examined, settings.distill, folder, key, settings.seed, bars)
+    distil(student, taught, examined, settings.distill, folder, key, settings.seed, bars, background)
     return student
 
 
@@ -191,14 +227,9 @@ def _policy(settings: TrainConfig, recordings: _Recordings, device: torch.device
     return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
 
 
-def _windows(split: str, recordings: _Recordings, settings: TrainConfig) -> WindowSet:
-    background = recordings.background[split]
-    augmenter = Augmenter(
-        AugmentConfig(),
-        noise=_read_all(c for c in background if c.kind != "speech"),
-        speech=_read_all(c for c in background if c.kind == "speech"),
-        window_samples=window_samples(settings.window_s),
-    )
+def _windows(split: str, recordings: _Recordings, sounds: _Sounds, settings: TrainConfig) -> WindowSet:
+    samples = window_samples(settings.window_s)
+    augmenter = Augmenter(AugmentConfig(), sounds.noise, sounds.speech, samples)
     data = settings.data
     train = split == "train"
     return plan_windows(
@@ -209,12 +240,6 @@ def _windows(split: str, recordings: _Recordings, settings: TrainConfig) -> Wind
         negatives=data.negatives if train else data.negatives // 8,
         seed=settings.seed if train else settings.seed + 1,
     )
-
-
-def _read_all(clips: Iterator[Clip]) -> list[npt.NDArray[np.int16]]:
-    """Background in memory, as int16: an hour takes 115 MB."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda clip: as_int16(read_audio(clip.path)), clips))
 
 
 def _key(request: Request, recordings: _Recordings) -> str:
