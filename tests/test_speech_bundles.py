@@ -14,9 +14,15 @@ import torch
 import torchaudio
 from test_frontend import export
 
+import wakeword
+from export.pack import draft_bundle, export_verifier
+from wakeword.audio import SAMPLE_RATE
+from wakeword.bundle import save_bundle
+from wakeword.config import HeadConfig, TrainConfig
 from wakeword.errors import EncoderError, ExportError
 from wakeword.train import speech_bundles
 from wakeword.train.encoders import ENCODERS, Encoder, build_encoder, load_encoder
+from wakeword.train.model import WakewordNet, window_columns
 from wakeword.train.speech_bundles import EmformerEncoder, Wav2Vec2Encoder
 
 WAV2VEC2 = ENCODERS["wav2vec2-base"]
@@ -288,3 +294,26 @@ def test_a_built_emformer_takes_statistics_from_a_checkpoint() -> None:
     encoder = build_encoder(EMFORMER.name, 1)
     assert {"mean", "inverse_std"} <= encoder.state_dict().keys()
     assert (encoder.width, encoder.frame_hz) == (512, 25.0)
+
+
+@pytest.mark.parametrize("make", [wav2vec2, emformer], ids=["wav2vec2", "emformer"])
+def test_a_detector_on_an_audio_encoder(make: Callable[[int], Encoder], tmp_path: Path) -> None:
+    """Head, int8 export, bundle and streaming detector take a family that hears the waveform."""
+    torch.manual_seed(3)
+    encoder = make(2)
+    net = WakewordNet(encoder, ("hey nova", "lights on"), HeadConfig(hidden=8, kernel=3)).eval()
+    config = TrainConfig(window_s=1.0, encoder=encoder.spec.name)
+    n = window_columns(encoder, config.window_s)
+    sound = noise(8 * n).numpy()
+    _, int8, parity = export_verifier(net, sound.reshape(8, n), {"phrases": net.phrases})
+    assert parity.fp32_max < 1e-4
+    bundle = draft_bundle(net, int8, "audio", config, {})
+    assert (bundle.manifest.input, bundle.manifest.window) == ("audio", n)
+    path = tmp_path / "audio.wakeword"
+    save_bundle(path, bundle)
+    scorer = wakeword.load(path, threshold=0.9).scorer
+    rows = scorer.feed(sound)
+    at = round(rows[5][0] * SAMPLE_RATE)
+    with torch.inference_mode():
+        expected = torch.sigmoid(net(torch.from_numpy(sound[None, at - n : at])))[0].numpy()
+    np.testing.assert_allclose(rows[5][1], expected, atol=0.02)

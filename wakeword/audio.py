@@ -13,8 +13,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
-import soxr
 
 from wakeword.errors import AudioError
 
@@ -74,6 +72,9 @@ def read_audio(path: str | os.PathLike[str]) -> Samples:
     Any format libsndfile reads (WAV, FLAC, Ogg Vorbis/Opus, MP3, AIFF), any rate, any number of
     channels. Raises AudioError for a missing, empty, corrupt or non-finite file.
     """
+    import soundfile  # 8 MB that a listener to a microphone has no use for
+    import soxr
+
     source = Path(path)
     if not source.is_file():
         raise AudioError(f"no such file: {source}")
@@ -107,6 +108,8 @@ def read_clip(path: str | os.PathLike[str]) -> Samples:
 
 def write_wav(path: str | os.PathLike[str], samples: Samples) -> None:
     """Write mono float32 samples as a 16-bit WAV at 16 kHz, whole or not at all."""
+    import soundfile
+
     target = Path(path)
     partial = target.with_name(f".{target.name}.part")
     try:

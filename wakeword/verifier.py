@@ -30,7 +30,11 @@ def make_session(model: bytes | str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.enable_cpu_mem_arena = False  # it would keep some 10 MB more than a window needs
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # onnxruntime 1.32 keeps the file beside its weights, to make the session anew for other providers.
+    session._model_bytes = None
+    return session
 
 
 class Verifier:

@@ -18,7 +18,6 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import soxr
 
 from wakeword.audio import HOP_S, SAMPLE_RATE, Samples, as_float, mix_down
@@ -104,6 +103,8 @@ class FileSource(Source):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the file; AudioError where it is missing or not audio."""
+        import soundfile  # 8 MB that a listener to a microphone has no use for
+
         self.name = str(path)
         if not Path(path).is_file():
             raise AudioError(f"no such file: {path}")
@@ -135,7 +136,7 @@ class FileSource(Source):
         """The next frames [n, C]; none at the end."""
         try:
             frames = self._file.read(int(self._file.samplerate * HOP_S), dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, OSError) as err:
+        except (RuntimeError, OSError) as err:  # libsndfile's own errors are RuntimeErrors
             raise AudioError(f"{self.name}: damaged ({err})") from err
         return np.asarray(frames, dtype=np.float32)
 
