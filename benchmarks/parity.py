@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from results import provenance, update_section
 
 from export.graph import verifier_graph
 from wakeword.bundle import Bundle, load_bundle
@@ -52,11 +53,15 @@ def main() -> None:
     path, corpus = Path(sys.argv[1]), Path(sys.argv[2])
     bundle = load_bundle(path)
     net, _ = load_net(path.with_suffix(".checkpoint"))
-    compare_events(bundle, net, corpus)
-    compare_speed(bundle, net)
+    lines = [*compare_events(bundle, net, corpus), "", *compare_speed(bundle, net)]
+    print("\n".join(lines))
+    body = "\n".join(lines)
+    update_section("parity", f"## int8 against torch\n\n{provenance()}\n\n```\n{body}\n```")
 
 
-def compare_events(bundle: Bundle, net: WakewordNet, corpus: Path) -> None:
+def compare_events(bundle: Bundle, net: WakewordNet, corpus: Path) -> list[str]:
+    """A line for each stream and each event that differs, at the thresholds of the verifier alone."""
+    lines = []
     phrases = bundle.manifest.phrases
     clips = [c for c in load_clips(corpus, phrases) if c.split == "test"]
     speech, noise = speech_and_noise([c for c in load_background([corpus]) if c.split == "test"])
@@ -69,19 +74,16 @@ def compare_events(bundle: Bundle, net: WakewordNet, corpus: Path) -> None:
             found, differ = differences(bundle, int8, full)
             total, differing = total + found, differing + len(differ)
             off = np.abs(int8.scores - full.scores)
-            print(
-                f"{stream.name}: {found} events, posterior off by {off.mean():.5f}, {off.max():.3f} at most"
-            )
-            for line in differ:
-                print(f"  {line}")
-    print(f"{total} events of torch, {differing} differ in int8")
+            moved = f"posterior off by {off.mean():.5f}, {off.max():.3f} at most"
+            lines += [f"{stream.name}: {found} events, {moved}", *(f"  {line}" for line in differ)]
+    return [*lines, f"{total} events of torch, {differing} differ in int8"]
 
 
 def differences(bundle: Bundle, int8: Trace, full: Trace) -> tuple[int, list[str]]:
     """Number of torch's events, and a line for each event that only one of the two has within 0.24 s."""
     total, lines = 0, []
     for phrase in bundle.manifest.phrases:
-        threshold = bundle.manifest.threshold(phrase, 0.5).value
+        threshold = bundle.manifest.threshold(phrase, 0.5, "verifier").value
         a, b = (events(t, phrase, threshold, bundle.manifest.decision) for t in (int8, full))
         total += len(b)
         for name, mine, other in (("int8", a, b), ("torch", b, a)):
@@ -90,7 +92,7 @@ def differences(bundle: Bundle, int8: Trace, full: Trace) -> tuple[int, list[str
     return total, lines
 
 
-def compare_speed(bundle: Bundle, net: WakewordNet) -> None:
+def compare_speed(bundle: Bundle, net: WakewordNet) -> list[str]:
     """Median time of one window, single-threaded, the three taking turns."""
     window = np.random.default_rng(1).normal(-4, 1, (80, bundle.manifest.window)).astype(np.float32)
     fp32 = verifier_graph(net, torch.from_numpy(np.stack([window] * 2)), {}).SerializeToString()
@@ -106,8 +108,10 @@ def compare_speed(bundle: Bundle, net: WakewordNet) -> None:
             run(window)
             times[name].append(time.perf_counter() - start)
     medians = {name: 1000 * float(np.median(t)) for name, t in times.items()}
-    for name, ms in medians.items():
-        print(f"{name:10} {ms:6.2f} ms a window, {ms / medians['onnx int8']:.1f} times int8")
+    return [
+        f"{name:10} {ms:6.2f} ms a window, {ms / medians['onnx int8']:.1f} times int8"
+        for name, ms in medians.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -292,7 +292,7 @@ def judge(
     mode: Mode | None,
 ) -> str:
     """Judge a bundle on one split of the recordings; write the report and return its summary."""
-    levels = [_snr(text) for text in snrs]
+    levels = [snr_of(text) for text in snrs]
     known = load_bundle(model).manifest.phrases
     clips, rejected = check_clips(_of_split(load_clips(phrases, known), split))
     _warn(rejected)
@@ -303,7 +303,8 @@ def judge(
     return f"{summary(result)}\nreport: {out / 'report.html'}"
 
 
-def _snr(text: str) -> float | None:
+def snr_of(text: str) -> float | None:
+    """ "clean" (None) or a number of decibels."""
     if text == "clean":
         return None
     try:
