@@ -54,9 +54,10 @@ def judge(
 
 def table(result: EvaluationResult) -> str:
     conditions = result.conditions
+    share = percent(result.facts["verifier_share"])
     lines = [
         f"{result.facts['clips']} test phrases by {result.facts['speakers']} pseudo-speakers. Posteriors "
-        f"above 0 on {percent(result.facts['verifier_share'])} of the background's hops. Thresholds from dev.",
+        f"above 0 on {share} of the background's hops. Thresholds from dev.",
         "",
         "| FA/h wanted | phrase | " + " | ".join(f"missed, {c}" for c in conditions) + " | FA/h on test |",
         "|---|---|" + "---|" * (len(conditions) + 1),
