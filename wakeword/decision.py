@@ -38,8 +38,9 @@ class DecisionConfig:
 
     smoothing_hops: int = 2
     """Posteriors averaged, the newest included; 1 = none."""
-    refractory_s: float = 1.0
-    """Seconds of silence after an event, per phrase."""
+    refractory_s: float = 2.0
+    """Seconds of silence after an event, per phrase. Longer than the window: the cascade's posteriors fall to
+    0 between suspicions, and a phrase that is still in the window would fire again."""
     rearm_ratio: float = 0.5
     """Share of the threshold below which the smoothed posterior must fall before the next event."""
 
