@@ -27,7 +27,7 @@ from wakeword.evaluate.score import events
 from wakeword.evaluate.trace import Trace, trace
 from wakeword.train.model import WakewordNet, load_net
 
-CLIPS_PER_PHRASE = 10
+CLIPS_PER_PHRASE = 5
 SNRS = (None, 10.0)
 RUNS = 200
 
