@@ -73,7 +73,7 @@ def spoken_recordings(out: Path) -> Recordings:
     print(f"no recordings at {CORPUS}: espeak-ng speaks the clips (expect figures for its voices only)")
     clips, background = out / "clips", out / "background"
     synthesise(SPOKEN_PHRASE, clips, 300, seed=1)
-    synthesise_background(background, minutes=60, seed=1)
+    synthesise_background(background, minutes=180, seed=1)
     return Recordings((SPOKEN_PHRASE,), clips, background)
 
 
