@@ -20,12 +20,13 @@ from results import provenance, update_section
 from export.graph import verifier_graph
 from wakeword.bundle import Bundle, load_bundle
 from wakeword.clips.dataset import load_background, load_clips
-from wakeword.detector import Scorer, Verifier
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams
 from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.evaluate.score import events
 from wakeword.evaluate.trace import Trace, trace
+from wakeword.scorer import Scorer
 from wakeword.train.model import WakewordNet, load_net
+from wakeword.verifier import Verifier
 
 CLIPS_PER_PHRASE = 5
 SNRS = (None, 10.0)

@@ -16,10 +16,10 @@ from export.quantize import quantize_dynamic_int8
 from wakeword.audio import INT16_SCALE, SAMPLE_RATE
 from wakeword.bundle import Bundle, Golden, Manifest
 from wakeword.config import TrainConfig
-from wakeword.detector import golden_window, logit, make_session
 from wakeword.errors import ExportError
 from wakeword.mel import n_samples
 from wakeword.train.model import WakewordNet, window_columns
+from wakeword.verifier import golden_window, logit, make_session
 
 MAX_FP32_DIFFERENCE = 1e-3
 """Posterior by which the fp32 graph may differ from torch on any window."""

@@ -18,11 +18,13 @@ from wakeword.audio import Samples
 from wakeword.bundle import Bundle, Threshold, load_bundle, save_bundle
 from wakeword.cascade import CascadeScorer, Student, StudentScorer
 from wakeword.config import StudentConfig
-from wakeword.detector import Mode, Scorer, Verifier, load_models
+from wakeword.detector import load_models
 from wakeword.errors import BundleError, UsageError
-from wakeword.manifest import StudentManifest
+from wakeword.manifest import Mode, StudentManifest
 from wakeword.mel import log_mel
+from wakeword.scorer import Scorer
 from wakeword.train.student import StudentNet
+from wakeword.verifier import Verifier
 
 FIRST_HOP = 13
 """The first with 100 frames, the tiny verifier's window."""

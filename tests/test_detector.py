@@ -13,9 +13,11 @@ import wakeword
 from wakeword import Detection, Detector
 from wakeword.audio import HOP_SAMPLES, SAMPLE_RATE, Samples, as_int16
 from wakeword.bundle import Bundle, Golden, load_bundle, save_bundle
-from wakeword.detector import Scorer, Verifier, choose_thresholds, logit, make_session
+from wakeword.detector import choose_thresholds
 from wakeword.errors import AudioError, BundleError, UsageError
 from wakeword.mel import log_mel
+from wakeword.scorer import Scorer
+from wakeword.verifier import Verifier, logit, make_session
 
 WINDOW_FRAMES = 100
 FIRST_HOP = 13

@@ -18,10 +18,11 @@ from export.pack import check_parity, draft_bundle, export_verifier, golden_audi
 from export.quantize import quantize_dynamic_int8
 from wakeword.audio import as_float, level_dbfs
 from wakeword.bundle import load_bundle, save_bundle
-from wakeword.detector import Scorer, Verifier, make_session
 from wakeword.errors import ExportError
 from wakeword.mel import log_mel
+from wakeword.scorer import Scorer
 from wakeword.train.model import WakewordNet
+from wakeword.verifier import Verifier, make_session
 
 METADATA = {"phrases": PHRASES, "window": 100}
 INT8 = onnx.TensorProto.INT8

@@ -23,8 +23,8 @@ from wakeword.audio import SAMPLE_RATE, Samples, as_int16, write_wav
 from wakeword.cli import main
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.config import OptimConfig
-from wakeword.detector import Mode
 from wakeword.errors import TrainingError
+from wakeword.manifest import Mode
 from wakeword.train import checkpoint, finetune
 from wakeword.train.checkpoint import load_checkpoint
 from wakeword.train.features import cache_features

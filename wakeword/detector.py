@@ -21,21 +21,7 @@ from wakeword.decision import Decision, Detection
 from wakeword.errors import UsageError
 from wakeword.manifest import Manifest, Mode
 from wakeword.scorer import HopScorer, Scorer
-from wakeword.verifier import Verifier, golden_window, logit, make_session
-
-__all__ = [
-    "Detector",
-    "Mode",
-    "Models",
-    "Scorer",
-    "Verifier",
-    "choose_thresholds",
-    "golden_window",
-    "load",
-    "load_models",
-    "logit",
-    "make_session",
-]
+from wakeword.verifier import Verifier
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background,
 from wakeword.config import TrainConfig, load_config
 from wakeword.errors import DataError, TrainingError, UsageError
 from wakeword.evaluate.operating import set_operating_points
-from wakeword.evaluate.run import evaluate
+from wakeword.evaluate.run import evaluate, speech_and_noise
 from wakeword.evaluate.summary import summary
 from wakeword.manifest import Mode
 from wakeword.train.distill import distil, make_lessons
@@ -297,8 +297,7 @@ def judge(
     clips, rejected = check_clips(_of_split(load_clips(phrases, known), split))
     _warn(rejected)
     sounds = _of_split(load_background(background), split)
-    speech = [c for c in sounds if c.kind == "speech"]
-    noise = [c for c in sounds if c.kind != "speech"]
+    speech, noise = speech_and_noise(sounds)
     result = evaluate(model, clips, speech, noise, out, levels, seed=seed, max_phrases=max_clips, mode=mode)
     return f"{summary(result)}\nreport: {out / 'report.html'}"
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from wakeword.bundle import Threshold
 from wakeword.decision import DecisionConfig
-from wakeword.detector import logit
 from wakeword.errors import DataError
 from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.trace import Trace
+from wakeword.verifier import logit
 
 MIN_EVENTS = 3
 """A rate of false accepts is counted, not extrapolated, where the hours hold this many."""

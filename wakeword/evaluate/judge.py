@@ -11,7 +11,6 @@ import numpy as np
 
 from wakeword.audio import read_audio
 from wakeword.bundle import Manifest, Threshold
-from wakeword.detector import logit
 from wakeword.errors import DataError
 from wakeword.evaluate.calibrate import fit_tail, threshold_allowing
 from wakeword.evaluate.intervals import poisson_rate, speaker_bootstrap
@@ -30,6 +29,7 @@ from wakeword.evaluate.result import (
 from wakeword.evaluate.score import HIT_AFTER_S, Match, PhraseScores, det_curve, latencies
 from wakeword.evaluate.streams import MixedStream, NegativeStream, Timeline, is_narrow_band
 from wakeword.evaluate.trace import Trace
+from wakeword.verifier import logit
 
 RATES = (0.1, 0.5, 1.0, 2.0)
 """False accepts per hour at which the test curve is read."""

@@ -24,7 +24,7 @@ from wakeword.errors import DataError, WakewordError
 
 
 class ScoresAudio(Protocol):
-    """What is traced: `wakeword.detector.Scorer`, or a stand-in with the same interface."""
+    """What is traced: `wakeword.scorer.HopScorer`, or a stand-in with the same interface."""
 
     @property
     def phrases(self) -> tuple[str, ...]:
