@@ -16,7 +16,11 @@ from wakeword.audio import write_wav
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("wakeword", "export", "firmware_bridge")
 PARTS = ("listen", "clips", "train", "evaluate")
-COMPOSERS = ("wakeword.cli", "wakeword.recipe", "wakeword.__main__")
+COMMANDS = sorted((ROOT / "wakeword" / "commands").glob("*.py"))
+COMPOSERS = (
+    *("wakeword.cli", "wakeword.recipe", "wakeword.__main__", "wakeword.commands"),
+    *(f"wakeword.commands.{path.stem}" for path in COMMANDS),
+)
 """They put the parts together; nothing imports them but each other."""
 MAY_IMPORT = {"train": {"clips"}, "evaluate": {"clips"}, "listen": set(), "clips": set()}
 HEAVY = {"torch", "torchaudio", "onnx", "onnxscript", "safetensors", "scipy", "matplotlib"}
