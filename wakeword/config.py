@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from wakeword.decision import DecisionConfig
 from wakeword.errors import UsageError
@@ -212,11 +212,29 @@ def _convert(wanted: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UsageError(f"{where} is a table, got {value!r}")
         return build_config(wanted, value, where)
+    kind, inner = get_origin(wanted), get_args(wanted)
+    if kind is Literal and value not in inner:
+        raise UsageError(f"{where} is {value!r}; choose one of {', '.join(map(str, inner))}")
+    if kind is Mapping and isinstance(value, Mapping):
+        return {key: _convert(inner[1], item, f"{where}: {key}") for key, item in value.items()}
+    if kind is tuple and type(value) is list and (is_dataclass(inner[0]) or _all_are(inner[0], value)):
+        return tuple(_convert(inner[0], item, f"{where} {i}") for i, item in enumerate(value, 1))
     if wanted is float and type(value) is int:
         return float(value)
-    if wanted == tuple[int, ...] and type(value) is list and all(type(v) is int for v in value):
-        return tuple(value)
-    if type(value) is not wanted:
-        name = "a list of int" if wanted == tuple[int, ...] else wanted.__name__
-        raise UsageError(f"{where} takes {name}, got {value!r}")
+    if kind is not Literal and type(value) is not wanted:
+        raise UsageError(f"{where} takes {_kind_name(wanted)}, got {value!r}")
     return value
+
+
+def _all_are(kind: type, values: list[Any]) -> bool:
+    return all(type(value) is kind for value in values)
+
+
+def _kind_name(wanted: Any) -> str:
+    """`int`, `a list of int`, `a table`: what a key takes."""
+    if get_origin(wanted) is Mapping or is_dataclass(wanted):
+        return "a table"
+    if get_origin(wanted) is not tuple:
+        return str(wanted.__name__)
+    item = get_args(wanted)[0]
+    return "a list of tables" if is_dataclass(item) else f"a list of {item.__name__}"
