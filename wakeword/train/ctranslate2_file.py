@@ -1,4 +1,4 @@
-"""Reader for the Whisper encoder in CTranslate2's `model.bin` (binary version 6, float16 or float32).
+"""Reader for Whisper's encoder and decoder in CTranslate2's `model.bin` (binary version 6, float16 or float32).
 
 Little-endian throughout; a string is a uint16 length, then that many bytes ending in NUL:
 
@@ -29,17 +29,38 @@ NAMES = {
     "self_attention/layer_norm": "attn_ln",
     "self_attention/linear_0": "attn.qkv",
     "self_attention/linear_1": "attn.out",
+    "attention/layer_norm": "cross_attn_ln",
+    "attention/linear_0": "cross_attn.query",
+    "attention/linear_1": "cross_attn.kv",
+    "attention/linear_2": "cross_attn.out",
     "ffn/layer_norm": "mlp_ln",
     "ffn/linear_0": "mlp.0",
     "ffn/linear_1": "mlp.2",
 }
+DECODER_NAMES = {
+    "embeddings.weight": "token_embedding.weight",
+    "position_encodings.encodings": "positional_embedding",
+    "ln_post.weight": "ln.weight",
+    "ln_post.bias": "ln.bias",
+}
+FUSED = {"qkv": ("query", "key", "value"), "kv": ("key", "value")}
 ENDINGS = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 
 
 def read_encoder(path: Path) -> dict[str, Tensor]:
     """Read the encoder's tensors by OpenAI's names; EncoderError for a foreign or damaged file."""
+    return _read_part(path, "encoder/")
+
+
+def read_decoder(path: Path) -> dict[str, Tensor]:
+    """Read the text decoder's tensors likewise; the token embedding is its output layer too."""
+    found = _read_part(path, "decoder/")
+    return {DECODER_NAMES.get(name, name): tensor for name, tensor in found.items()}
+
+
+def _read_part(path: Path, part: str) -> dict[str, Tensor]:
     try:
-        variables = _encoder_variables(_Cursor(path))
+        variables = _variables(_Cursor(path), part)
     except (OSError, ValueError, struct.error) as err:
         raise EncoderError(f"{path}: not a readable CTranslate2 Whisper model ({err})") from err
     tensors: dict[str, Tensor] = {}
@@ -73,7 +94,7 @@ class _Cursor:
         return bytes(self.take(self.number("H"))).rstrip(b"\0").decode("utf-8")
 
 
-def _encoder_variables(file: _Cursor) -> dict[str, Tensor]:
+def _variables(file: _Cursor, part: str) -> dict[str, Tensor]:
     version = file.number("I")
     if version != BINARY_VERSION:
         raise ValueError(f"binary version {version}, expected {BINARY_VERSION}")
@@ -82,9 +103,9 @@ def _encoder_variables(file: _Cursor) -> dict[str, Tensor]:
     file.number("I")  # the revision says which decoder options are there
     variables = {}
     for _ in range(file.number("I")):
-        name, tensor = _variable(file)
+        name, tensor = _variable(file, part)
         if tensor is not None:
-            variables[name.removeprefix("encoder/")] = tensor
+            variables[name.removeprefix(part)] = tensor
     for _ in range(2 * file.number("I")):
         file.string()
     if not file.at_end:
@@ -92,13 +113,13 @@ def _encoder_variables(file: _Cursor) -> dict[str, Tensor]:
     return variables
 
 
-def _variable(file: _Cursor) -> tuple[str, Tensor | None]:
-    """Name, and the tensor where it is one of the encoder's weights."""
+def _variable(file: _Cursor, part: str) -> tuple[str, Tensor | None]:
+    """Name, and the tensor where it is one of that part's weights."""
     name = file.string()
     shape = [file.number("I") for _ in range(file.number("B"))]
     kind = file.number("B")
     data = file.take(file.number("I"))
-    if not name.startswith("encoder/") or not shape or name.endswith("/encodings"):
+    if not name.startswith(part) or not shape or name == "encoder/position_encodings/encodings":
         return name, None
     if kind not in FLOAT_TYPES:
         raise ValueError(f"{name} has type {kind}; only unquantised float16 and float32 models are read")
@@ -116,10 +137,11 @@ def _renamed(name: str, tensor: Tensor) -> dict[str, Tensor]:
     if block is None:
         return {f"{'ln_post' if owner == 'layer_norm' else owner}.{ending}": tensor}
     prefix = f"blocks.{block[1]}.{NAMES.get(block[2], block[2])}"
-    if not prefix.endswith("qkv"):
+    fused = prefix.rpartition(".")[2]
+    if fused not in FUSED:
         return {f"{prefix}.{ending}": tensor}
-    parts = zip(("query", "key", "value"), tensor.chunk(3), strict=True)
-    split = {f"{prefix.removesuffix('qkv')}{part}.{ending}": piece for part, piece in parts}
+    parts = zip(FUSED[fused], tensor.chunk(len(FUSED[fused])), strict=True)
+    split = {f"{prefix.removesuffix(fused)}{part}.{ending}": piece for part, piece in parts}
     if ending == "bias":
-        del split[f"{prefix.removesuffix('qkv')}key.bias"]  # zeros: Whisper's key has none
+        del split[f"{prefix.removesuffix(fused)}key.bias"]  # zeros: Whisper's key has none
     return split
