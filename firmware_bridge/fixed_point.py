@@ -26,7 +26,7 @@ class Scaling:
 
 def quantise_multiplier(factor: float) -> Scaling:
     """The scaling nearest to a positive factor."""
-    if not 0 < factor < 2**20:
+    if not 0 < factor < 2**30:
         raise ExportError(f"a rescaling by {factor:g} has no place in int8 arithmetic")
     mantissa, shift = math.frexp(factor)
     multiplier = math.floor(mantissa * 2**31 + 0.5)

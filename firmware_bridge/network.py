@@ -6,8 +6,8 @@
     block               one or two convolutions and the addition of the block's own input
     output              one logit, int8; the table gives 256 x its sigmoid
 
-`fixed_point` and `Add.numbers` give the multipliers and shifts that TFLite Micro's reference kernels derive from
-the same scales. A step is `stride` feature frames (30 ms); a row is one frame in the stem, one step elsewhere.
+`fixed_point` and `Add.numbers` give the multipliers and shifts that TFLite Micro's reference kernels derive
+from the same scales. A step is `stride` feature frames (30 ms); a row is a frame in the stem, else a step.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class Conv:
     @property
     def taps(self) -> int:
         """Rows that have a weight."""
-        return self.weights.shape[0 if self.kind == "depthwise" else 1]
+        return int(self.weights.shape[0 if self.kind == "depthwise" else 1])
 
     @property
     def n_in(self) -> int:
         """Channels of a row that goes in."""
-        return self.weights.shape[-1]
+        return int(self.weights.shape[-1])
 
     @property
     def n_out(self) -> int:

@@ -1,4 +1,4 @@
-"""Small quantised networks with random numbers: every kind of convolution, and every scale of trained ones."""
+"""Small quantised networks with random numbers: every kind of convolution in them."""
 
 from __future__ import annotations
 
@@ -66,15 +66,21 @@ def _conv(
     relu: bool = True,
 ) -> Conv:
     shape = (taps, n_in) if kind == "depthwise" else (n_out, taps, n_in)
-    weights = np.clip(rng.normal(0, 50, shape), -127, 127).astype(np.int8)
-    scales = rng.uniform(0.002, 0.02, 1 if kind == "full" else n_out).astype(np.float32)
+    drawn = rng.normal(0, 50, shape)
+    if kind == "full":
+        drawn -= drawn.mean()  # what comes in is mostly positive; the posteriors are to lie about 1/2
+    weights = np.clip(drawn, -127, 127).astype(np.int8)
     fan_in = taps if kind == "depthwise" else taps * n_in
-    spread = source.scale * 60 * 50 * float(scales.mean()) * np.sqrt(fan_in)
-    target = Quantisation(
-        _float32(spread * (4 if relu else 6) / 255), -128 if relu else int(rng.integers(-30, 30))
-    )
-    bias = rng.integers(-2000, 2000, n_out).astype(np.int32)
-    return Conv(kind, weights, bias, scales, source, target, relu, dilation, stride)
+    spread = source.scale * 60 * 50 * np.sqrt(fan_in)
+    if kind == "full":  # logits within about ±8
+        scales = np.float32([2 / spread])
+        target, bias = Quantisation(_float32(20 / 255), 5), rng.integers(-2000, 2000, n_out)
+    else:
+        scales = rng.uniform(0.002, 0.02, n_out).astype(np.float32)
+        width = spread * 0.011 * (4 if relu else 6)
+        zero = -128 if relu else int(rng.integers(-30, 30))
+        target, bias = Quantisation(_float32(width / 255), zero), rng.integers(-2000, 2000, n_out)
+    return Conv(kind, weights, bias.astype(np.int32), scales, source, target, relu, dilation, stride)
 
 
 def _float32(x: float) -> float:
