@@ -69,6 +69,8 @@ class Decision:
     def reset(self) -> None:
         """Forget all posteriors and events; every phrase is armed."""
         self._recent: list[list[float]] = []
+        self.scores: list[float] = []
+        """Smoothed posteriors of the last hop [K]; none before the first."""
         self._armed = [True] * len(self.phrases)
         self._silent_until_s = [-np.inf] * len(self.phrases)
 
@@ -83,10 +85,10 @@ class Decision:
         self._recent.append(posteriors.tolist())
         if len(self._recent) > self.config.smoothing_hops:
             del self._recent[0]
-        smoothed = [sum(column) / len(self._recent) for column in zip(*self._recent, strict=True)]
+        self.scores = [sum(column) / len(self._recent) for column in zip(*self._recent, strict=True)]
         return [
             Detection(self.phrases[k], time_s, score, self.thresholds[k])
-            for k, score in enumerate(smoothed)
+            for k, score in enumerate(self.scores)
             if self._fires(k, score, time_s)
         ]
 

@@ -74,6 +74,11 @@ class Detector:
         """The posterior at which each phrase fires."""
         return self._decision.thresholds
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """phrase -> smoothed posterior at the last hop; empty until a window is full."""
+        return dict(zip(self.phrases, self._decision.scores, strict=False))
+
     def reset(self) -> None:
         """Forget all audio and events; time starts at 0 again."""
         self.scorer.reset()
