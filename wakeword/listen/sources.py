@@ -45,6 +45,11 @@ class Source(ABC):
 
     name: str
 
+    @property
+    def lag_s(self) -> float:
+        """Sound that waits to be taken, as far as it knows."""
+        return 0.0
+
     @abstractmethod
     def __iter__(self) -> Iterator[Samples | Gap]:
         """Yield blocks until the sound ends. AudioError or DeviceError where it breaks."""

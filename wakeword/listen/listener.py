@@ -1,0 +1,125 @@
+"""A listener: models, hub, sources and parts in one object, which runs until it is stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from wakeword.audio import SAMPLE_RATE
+from wakeword.config import load_config
+from wakeword.errors import WakewordError
+from wakeword.listen.engine import Engine
+from wakeword.listen.events import MICROPHONE, Reloaded
+from wakeword.listen.hub import Hub
+from wakeword.listen.loaded import Loaded, load_model
+from wakeword.listen.parts import Parts
+from wakeword.listen.settings import ListenSettings
+from wakeword.listen.sources import Gap, Source
+
+TAIL_SAMPLES = 2 * SAMPLE_RATE
+"""Silence after sound that ends, so that a phrase at its very end is heard out."""
+STREAM_NAME = MICROPHONE
+
+
+class Listener:
+    """Listens with some models, tells its parts, and takes other models and settings while it runs.
+
+    listener = Listener(load_config(path, ListenSettings), path)
+    listener.run(source)
+    """
+
+    def __init__(self, settings: ListenSettings, config: Path | None = None, ui: bool = False) -> None:
+        """Load the models; WakewordError for one that cannot be loaded.
+
+        Args:
+            settings: what to do.
+            config: the file they are from, which is read anew by `reload`; None = there is none.
+            ui: show the live view in the terminal.
+        """
+        self.settings, self.config, self.ui = settings, config, ui
+        self.folder = config.parent if config else Path()
+        """What relative paths of the settings are relative to."""
+        self.hub = Hub()
+        self.engine = Engine(self.hub, self._load(settings, ()), settings.clip)
+        self.parts = Parts(self)
+        self.since = time.time()
+        self.turned_s = time.monotonic()
+        """When the loop last turned (monotonic clock): at a block of sound, or at a try to get a source."""
+        self._stopping = threading.Event()
+        self._reloading = threading.Lock()
+
+    @property
+    def saving(self) -> bool:
+        """True where sound is kept as files: whatever shows a state must show this."""
+        return bool(self.settings.save.folder)
+
+    def reload(self, why: str) -> bool:
+        """Take the models and settings as their files now are; False, and a `Problem`, where they are bad.
+
+        Loads in the calling thread, beside the sound; the streams change over between two hops.
+        """
+        with self._reloading:
+            try:
+                settings = load_config(self.config, ListenSettings) if self.config else self.settings
+                loaded = self._load(settings, self.engine.loaded)
+            except WakewordError as err:
+                self.hub.problem("reload", f"refused, going on as before: {err}")
+                return False
+            self._take(settings, loaded, why)
+            return True
+
+    def tune(self, phrase: str, fa_per_hour: float) -> None:
+        """Let a phrase run at another operating point, and write that to the config file if there is one.
+
+        UsageError for a phrase or an operating point that there is not; see `Loaded.rates`.
+        """
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Let `run` end, from any thread."""
+        self._stopping.set()
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set once `stop` was called."""
+        return self._stopping
+
+    def run(self, source: Source | None) -> float:
+        """Listen until the source ends or `stop` is called (no source: until that); return seconds heard."""
+        self.parts.adapt()
+        try:
+            if source is None:
+                while not self._stopping.wait(1.0):
+                    self.turned_s = time.monotonic()
+                return 0.0
+            return self._listen(source)
+        finally:
+            self.parts.close()
+
+    def _listen(self, source: Source) -> float:
+        stream = self.engine.open(STREAM_NAME, source.name)
+        n_samples = 0
+        try:
+            for block in source:
+                self.turned_s = time.monotonic()
+                if isinstance(block, Gap):
+                    stream.skip(block.n_samples)
+                else:
+                    stream.feed(block, source.lag_s)
+                    n_samples += len(block)
+                if self._stopping.is_set():
+                    break
+        finally:
+            stream.close()
+        return n_samples / SAMPLE_RATE
+
+    def _load(self, settings: ListenSettings, known: tuple[Loaded, ...]) -> list[Loaded]:
+        return [load_model(model, self.folder, known) for model in settings.models]
+
+    def _take(self, settings: ListenSettings, loaded: list[Loaded], why: str) -> None:
+        self.settings = settings
+        self.engine.swap(loaded)
+        self.parts.adapt()
+        self.hub.solved("reload")
+        self.hub.publish(Reloaded(self.engine.phrases, self.engine.thresholds, why))
