@@ -5,7 +5,8 @@
                  for each convolution with a state:
                      READ_VARIABLE, CONCATENATION with the new rows -> CONV_2D or DEPTHWISE_CONV_2D
                                     `-> STRIDED_SLICE of the newest -> ASSIGN_VARIABLE
-                 for each block: ADD;   at the end RESHAPE, FULLY_CONNECTED, LOGISTIC, QUANTIZE -> uint8 [1, 1]
+                 for each block: ADD
+                 RESHAPE, FULLY_CONNECTED, LOGISTIC, QUANTIZE -> uint8 [1, 1]
     subgraph 1   ASSIGN_VARIABLE of the zero point to every state
 
 Written straight as a flatbuffer with the schema that runtimes ship; no TensorFlow.
