@@ -103,7 +103,27 @@ class MonoStream:
         return np.clip(mono, -1.0, 1.0).astype(np.float32, copy=False)
 
 
-class FileSource(Source):
+class FiniteSource(Source):
+    """Sound that ends: frames of any rate, as mono at 16 kHz."""
+
+    _mono: MonoStream
+
+    def __iter__(self) -> Iterator[Samples]:
+        """Yield blocks, and at last what the resampler held back. AudioError where there was no sound."""
+        n_frames = 0
+        for frames in self._frames():
+            n_frames += len(frames)
+            yield self._mono.feed(frames)
+        if not n_frames:
+            raise AudioError(f"{self.name}: holds no audio")
+        yield self._mono.flush()
+
+    @abstractmethod
+    def _frames(self) -> Iterator[npt.NDArray[np.generic]]:
+        """The sound as blocks [n, C]; AudioError for damage where it is met."""
+
+
+class FileSource(FiniteSource):
     """A recording of any length, format, rate and channel count, read block by block."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -123,27 +143,21 @@ class FileSource(Source):
             self._file.close()
             raise
 
-    def __iter__(self) -> Iterator[Samples]:
-        """Yield blocks of about 80 ms. AudioError for an empty file, and for damage where it is met."""
-        n_frames = 0
-        while len(block := self._read()):
-            n_frames += len(block)
-            yield self._mono.feed(block)
-        if not n_frames:
-            raise AudioError(f"{self.name}: holds no audio")
-        yield self._mono.flush()
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
-    def _read(self) -> Samples:
-        """The next frames [n, C]; none at the end."""
-        try:
-            frames = self._file.read(int(self._file.samplerate * HOP_S), dtype="float32", always_2d=True)
-        except (RuntimeError, OSError) as err:  # libsndfile's own errors are RuntimeErrors
-            raise AudioError(f"{self.name}: damaged ({err})") from err
-        return np.asarray(frames, dtype=np.float32)
+    def _frames(self) -> Iterator[npt.NDArray[np.generic]]:
+        """Blocks of about 80 ms."""
+        n_block = int(self._file.samplerate * HOP_S)
+        while True:
+            try:
+                frames = self._file.read(n_block, dtype="float32", always_2d=True)
+            except (RuntimeError, OSError) as err:  # libsndfile's own errors are RuntimeErrors
+                raise AudioError(f"{self.name}: damaged ({err})") from err
+            if not len(frames):
+                return
+            yield frames
 
 
 @dataclass(frozen=True)
@@ -172,7 +186,7 @@ STREAMED_WAV_BYTES = 0x7FFF_0000
 AS_PCM = "pipe raw PCM instead: ffmpeg -i IN -f s16le -ar 16000 -ac 1 -"
 
 
-class PcmSource(Source):
+class PcmSource(FiniteSource):
     """Sound from a pipe: raw 16-bit little-endian mono at 16 kHz, or a WAV whose header says what it is."""
 
     def __init__(self, stream: BinaryIO, name: str = "standard input") -> None:
@@ -189,22 +203,17 @@ class PcmSource(Source):
             self._head, self.format = b"", self._wav_format()
         self._mono = MonoStream(self.format.rate, name)
 
-    def __iter__(self) -> Iterator[Samples]:
-        """Yield blocks of about 20 ms. AudioError where nothing came. A cut-off last sample is dropped."""
-        pending, n_frames = b"", 0
+    def close(self) -> None:
+        """Do nothing: the pipe is the caller's."""
+
+    def _frames(self) -> Iterator[npt.NDArray[np.generic]]:
+        """Blocks of about 20 ms. A cut-off last sample is dropped."""
+        pending = b""
         for data in self._data():
             pending += data
             whole = len(pending) - len(pending) % self.format.frame_bytes
-            block = np.frombuffer(pending[:whole], dtype=self.format.dtype).reshape(-1, self.format.channels)
+            yield np.frombuffer(pending[:whole], dtype=self.format.dtype).reshape(-1, self.format.channels)
             pending = pending[whole:]
-            n_frames += len(block)
-            yield self._mono.feed(block)
-        if not n_frames:
-            raise AudioError(f"{self.name}: holds no audio")
-        yield self._mono.flush()
-
-    def close(self) -> None:
-        """Do nothing: the pipe is the caller's."""
 
     def _data(self) -> Iterator[bytes]:
         if self._head:
