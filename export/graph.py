@@ -11,11 +11,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.builder import OPSET
 from export.quantize import SCOPES
 from wakeword.train.model import WakewordNet
-
-OPSET = 20
-"""The first with Gelu as one operator; every onnxruntime since 1.17 (2024) runs it."""
 
 
 class _Posteriors(nn.Module):

@@ -18,6 +18,10 @@ SCOPES = "pkg.torch.onnx.name_scopes"
 def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
     """Matrix products with int8 weights, a scale per output channel; activations are quantised as they come.
 
+    The weights keep to 7 bits: on x86 without VNNI (AVX2 alone, AMD before Zen 4) the kernel adds pairs
+    of products in 16 bits. With 8 bits they saturate, and the tests' net was off by 0.4 in posterior on
+    average. It costs no time.
+
     Convolutions stay float, and so does what turns audio into log-mel: its range is where int8 loses most.
     """
     # It advises a pre-processing that changes nothing here: shapes are inferred already.
@@ -30,6 +34,7 @@ def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
             op_types_to_quantize=["MatMul"],
             per_channel=True,
             weight_type=QuantType.QInt8,
+            reduce_range=True,
             nodes_to_exclude=_log_mel_nodes(graph),
             extra_options={"MatMulConstBOnly": True},
         )

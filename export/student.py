@@ -11,18 +11,14 @@ product, at half the time that onnxruntime's convolution takes at this size.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
-from export.graph import OPSET
+from export.builder import Array, GraphBuilder
 from wakeword.bundle import Bundle
 from wakeword.cascade import HOP_FRAMES, StudentStream, golden_scores
 from wakeword.errors import ExportError
@@ -35,8 +31,6 @@ PROMISING = 0.02
 """Hops (of 80 ms) that the verifier goes on after the last suspicion: until it has the phrase's end."""
 MAX_DIFFERENCE = 1e-4
 """Score by which the graph may differ from torch anywhere in a stream."""
-
-Array = npt.NDArray[np.float32]
 
 
 def student_graph(
@@ -52,7 +46,7 @@ def student_graph(
     if frames % config.stride:
         raise ExportError(f"hops of {frames} frames do not hold whole steps of {config.stride} frames")
     n_steps, width = frames // config.stride, config.channels
-    graph = _Graph()
+    graph = GraphBuilder()
     graph.input("mel", [1, config.n_features, frames])
     by_time = graph.node("Transpose", ["mel"], perm=[0, 2, 1])
     steps = graph.node("Reshape", [by_time, graph.shape(n_steps, config.stride * config.n_features)])
@@ -82,57 +76,6 @@ def _stem_weights(net: StudentNet) -> tuple[Array, Array]:
     weight, bias = _weights(net.stem)
     scaled = (bias + weight.sum(axis=0, dtype=np.float64) * MEL_SHIFT / MEL_SCALE).astype(np.float32)
     return weight / np.float32(MEL_SCALE), scaled
-
-
-class _Graph:
-    """An ONNX graph in the making; each value is known by its name."""
-
-    def __init__(self) -> None:
-        self._nodes = list[onnx.NodeProto]()
-        self._constants = list[onnx.TensorProto]()
-        self._inputs = list[onnx.ValueInfoProto]()
-        self._outputs = list[onnx.ValueInfoProto]()
-
-    def input(self, name: str, shape: Sequence[int]) -> str:
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        return name
-
-    def output(self, name: str, shape: Sequence[int], value: str) -> None:
-        """Give the value of the last node its public name."""
-        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-        node = next(n for n in self._nodes if n.output[0] == value)
-        node.output[0] = name
-
-    def constant(self, values: npt.NDArray[np.generic]) -> str:
-        name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def shape(self, *sizes: int) -> str:
-        return self.constant(np.array(sizes, dtype=np.int64))
-
-    def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        name = f"v{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
-        return name
-
-    def dense(self, x: str, weight: Array, bias: Array) -> str:
-        return self.node("Gemm", [x, self.constant(weight), self.constant(bias)])
-
-    def last_rows(self, x: str, n: int) -> str:
-        far = np.iinfo(np.int64).max
-        return self.node("Slice", [x, *(self.shape(v) for v in (-n, far, 0))])
-
-    def model(self, name: str, metadata: Mapping[str, object]) -> onnx.ModelProto:
-        outputs = sorted(self._outputs, key=lambda o: o.name != "score")
-        graph = helper.make_graph(self._nodes, name, self._inputs, outputs, self._constants)
-        # IR version 10 is what onnxruntime 1.18 (2024) reads; onnx itself would write its newest.
-        model: onnx.ModelProto = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10, producer_name="wakeword"
-        )
-        helper.set_model_props(model, {key: json.dumps(value) for key, value in metadata.items()})
-        onnx.checker.check_model(model, full_check=True)
-        return model
 
 
 def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
