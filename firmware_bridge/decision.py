@@ -93,7 +93,8 @@ class PosteriorTrace:
     def sums(self, window: int) -> npt.NDArray[np.int64]:
         """Sum of the last `window` posteriors at each step [S]; zeros before the first."""
         starts = np.maximum(np.arange(1, len(self._total)) - window, 0)
-        return self._total[1:] - self._total[starts]
+        sums: npt.NDArray[np.int64] = self._total[1:] - self._total[starts]
+        return sums
 
     def events(self, rule: FirmwareRule) -> npt.NDArray[np.int64]:
         """Slices, counted from 0, on which `FirmwareDecision` fires [E]."""

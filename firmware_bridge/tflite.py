@@ -75,6 +75,25 @@ class _Buffer:
         return int(self.tf.BufferEnd(builder))
 
 
+class _Quantization:
+    """Scales and zero points; what `Tensor.Pack` calls. Equal vectors are stored once: they are long."""
+
+    def __init__(self, model: _Model, scales: npt.NDArray[np.float32], zero_point: int, axis: int) -> None:
+        self.model, self.axis = model, axis
+        self.scales, self.zeros = scales, np.full(len(scales), zero_point, dtype="<i8")
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802  the schema's name
+        tf, vectors = self.model.tf, self.model.vectors
+        for values in (self.scales, self.zeros):
+            if values.tobytes() not in vectors:
+                vectors[values.tobytes()] = builder.CreateNumpyVector(values)
+        tf.QuantizationParametersStart(builder)
+        tf.QuantizationParametersAddScale(builder, vectors[self.scales.tobytes()])
+        tf.QuantizationParametersAddZeroPoint(builder, vectors[self.zeros.tobytes()])
+        tf.QuantizationParametersAddQuantizedDimension(builder, self.axis)
+        return int(tf.QuantizationParametersEnd(builder))
+
+
 class _Graph:
     """A subgraph in the making; tensors are known by their number."""
 
@@ -102,13 +121,9 @@ class _Graph:
             getattr(self.tf.TensorType, kind),
         )
         tensor.buffer = 0 if data is None else self.model.buffer(data.tobytes())
-        tensor.quantization = self.tf.QuantizationParametersT()
         if scales is not None:
-            tensor.quantization.scale = np.atleast_1d(np.asarray(scales, dtype=np.float32))
-            tensor.quantization.zeroPoint = np.full(
-                len(tensor.quantization.scale), zero_point, dtype=np.int64
-            )
-            tensor.quantization.quantizedDimension = axis
+            values = np.atleast_1d(np.asarray(scales, dtype="<f4"))
+            tensor.quantization = _Quantization(self.model, values, zero_point, axis)
         self.sub.tensors.append(tensor)
         return len(self.sub.tensors) - 1
 
@@ -164,6 +179,8 @@ class _Model:
         self.net, self.tf = net, schema()
         self._buffers, self._codes = [b""], list[str]()
         self._states = list[Conv]()
+        self.vectors = dict[bytes, int]()
+        """Where vectors of numbers lie that are already written."""
 
     def buffer(self, data: bytes) -> int:
         """Number of a constant; equal ones are stored once."""

@@ -1,0 +1,137 @@
+"""Teach the microcontroller student: first all phrases of the verifier together, then the one that is wanted.
+
+    windows ─┬─> verifier's features, logits ─┐
+             └─> micro features ──────────────┴─> lessons ─> student of all phrases ─> student of one phrase
+    background ─> micro features, mined by the student before each epoch
+
+The trunk that all phrases share is learnt once for all of them; what a phrase adds takes a few minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from firmware_bridge.micro import micro_features
+from firmware_bridge.micro_student import MicroFrontEnd, MicroStudent, as_mel, from_mel
+from firmware_bridge.network import Int8, QuantisedNet
+from firmware_bridge.quantize import quantise
+from wakeword.config import DistillConfig
+from wakeword.errors import TrainingError, UsageError
+from wakeword.train.distill import Lessons, distil, teacher_logits
+from wakeword.train.features import cache_features
+from wakeword.train.mine import Background
+from wakeword.train.model import WakewordNet
+from wakeword.train.run import Progress
+from wakeword.train.windows import WindowSet
+
+TOGETHER = DistillConfig(
+    epochs=10, negative_weight=2.0, gain_db=0.0, mix_share=0.0, mask_bands=6, mask_frames=12
+)
+"""All phrases. The front end's automatic gain leaves no level to vary, and its features do not add up."""
+ALONE = replace(TOGETHER, epochs=6, learning_rate=1e-3, negative_weight=1.0)
+"""The one phrase, on what was learnt together."""
+OTHERS = 3.0
+"""Windows without the phrase for each one with it, when it is learnt alone."""
+CALIBRATION_WINDOWS = 1_024
+"""On which the ranges of activations are found."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a student learns from; made once for all phrases."""
+
+    phrases: tuple[str, ...]
+    train: Lessons
+    dev: Lessons
+    background: Background
+
+
+def make_lessons(net: WakewordNet, windows: WindowSet, path: Path, key: str, progress: Progress) -> Lessons:
+    """What the verifier says of all windows, and what a microcontroller hears of them.
+
+    `path` names the caches `<path>.npy` and `<path>-micro.npy`; `key` as in `cache_features`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    progress.start(f"verifier's features of {path.name} windows", len(windows))
+    features = cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)
+    progress.start(f"micro features of {path.name} windows", len(windows))
+    micro_path = path.with_name(f"{path.name}-micro.npy")
+    micro = cache_features(MicroFrontEnd(), windows, micro_path, key, progress.advance)
+    return Lessons(micro, windows.targets, teacher_logits(net, features), features)
+
+
+def hear_background(recordings: Iterable[npt.NDArray[np.generic]], path: Path) -> npt.NDArray[np.float16]:
+    """Features of all recordings end to end, as the student takes them, on disk [T, 40]: 29 MB an hour."""
+    try:
+        with path.open("wb") as file:
+            for samples in recordings:
+                file.write(as_mel(micro_features(samples)).astype(np.float16).tobytes())
+    except OSError as err:
+        raise TrainingError(f"cannot keep features in {path}: {err}") from err
+    features: npt.NDArray[np.float16] = np.memmap(path, np.float16, "r").reshape(-1, 40)
+    return features
+
+
+def teach_together(
+    material: Material, config: DistillConfig, folder: Path, key: str, seed: int, progress: Progress
+) -> MicroStudent:
+    """A student of all phrases. The checkpoint in `folder` is gone on with: a second call takes no time."""
+    torch.manual_seed(seed)
+    student = MicroStudent(material.phrases)
+    distil(student, material.train, material.dev, config, folder, key, seed, progress, material.background)
+    return student
+
+
+def teach_alone(
+    together: MicroStudent,
+    phrase: str,
+    material: Material,
+    config: DistillConfig,
+    folder: Path,
+    key: str,
+    seed: int,
+    progress: Progress,
+) -> MicroStudent:
+    """A student of one phrase, from the student of all of them; UsageError where it is none of those."""
+    if phrase not in together.phrases:
+        raise UsageError(f"no phrase {phrase!r} in this model; it knows {', '.join(together.phrases)}")
+    k = together.phrases.index(phrase)
+    student = MicroStudent((phrase,), together.config)
+    state = together.state_dict()
+    state |= {f"output.{name}": state[f"output.{name}"][k : k + 1] for name in ("weight", "bias")}
+    student.load_state_dict(state)
+    rng = np.random.default_rng(seed)
+    train, dev = (of_phrase(lessons, k, OTHERS, rng) for lessons in (material.train, material.dev))
+    distil(student, train, dev, config, folder, key, seed, progress, material.background)
+    return student
+
+
+def of_phrase(lessons: Lessons, k: int, others: float, rng: np.random.Generator) -> Lessons:
+    """The windows of phrase k, and `others` times as many without it, with the targets of that phrase."""
+    has = lessons.targets[:, k] > 0
+    without = np.flatnonzero(~has)
+    drawn = rng.permutation(without)[: round(others * has.sum())]
+    rows = np.sort(np.concatenate([np.flatnonzero(has), drawn]))
+    return Lessons(
+        np.asarray(lessons.mel[rows]),
+        lessons.targets[rows, k : k + 1],
+        lessons.teacher[rows, k : k + 1],
+        np.asarray(lessons.features[rows]),
+    )
+
+
+def quantise_student(student: MicroStudent, lessons: Lessons, seed: int) -> QuantisedNet:
+    """The student of one phrase in integers, its ranges found on windows it was taught with."""
+    return quantise(student, student.phrases[0], calibration_windows(lessons, seed))
+
+
+def calibration_windows(lessons: Lessons, seed: int) -> Int8:
+    """Some of the windows as int8 features [N, F, 40]."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(lessons))[:CALIBRATION_WINDOWS])
+    return from_mel(np.asarray(lessons.mel[rows]).transpose(0, 2, 1))
