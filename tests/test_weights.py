@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from wakeword.cache import cache_dir
 from wakeword.errors import EncoderError
 from wakeword.train import weights
 from wakeword.train.encoders import ENCODERS, EncoderSpec
@@ -286,6 +287,6 @@ def test_offline_says_what_to_do(published: EncoderSpec, monkeypatch: pytest.Mon
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAKEWORD_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert weights.cache_dir() == Path("/somewhere/wakeword")
+    assert cache_dir() == Path("/somewhere/wakeword")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert weights.cache_dir() == Path.home() / ".cache" / "wakeword"
+    assert cache_dir() == Path.home() / ".cache" / "wakeword"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from wakeword.cache import cache_dir
 from wakeword.errors import EncoderError
 from wakeword.train import ctranslate2_file
 from wakeword.train.download import fetch
@@ -114,13 +114,6 @@ def write_cached(path: Path, tensors: Tensors) -> None:
         raise EncoderError(f"cannot write {path}: {err}") from err
     finally:
         partial.unlink(missing_ok=True)
-
-
-def cache_dir() -> Path:
-    """Folder of downloaded weights: $WAKEWORD_CACHE, or `wakeword` in the user's cache folder."""
-    if own := os.environ.get("WAKEWORD_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wakeword"
 
 
 def packaged_model() -> Path | None:
