@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import wakeword
-from wakeword.commands import doctor, judge, listen, train
+from wakeword.commands import doctor, judge, listen, service, train
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
@@ -56,7 +56,15 @@ def _one_line(err: click.ClickException) -> str:
     return " ".join(err.format_message().split()).rstrip(".") + hint
 
 
-for command in (train.train, listen.listen, judge.evaluate, judge.info, listen.devices, doctor.doctor):
+for command in (
+    train.train,
+    listen.listen,
+    judge.evaluate,
+    judge.info,
+    listen.devices,
+    doctor.doctor,
+    service.service,
+):
     commands.add_command(command)
 
 
