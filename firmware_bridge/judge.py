@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.decision import SLICE_S, FirmwareRule, PosteriorTrace
-from firmware_bridge.micro import MicroFeatures
+from firmware_bridge.micro import FRAMES_UNHEARD, MicroFeatures
 from firmware_bridge.network import Int8, QuantisedNet
 from firmware_bridge.reference import ReferenceNet
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, as_float, as_int16, frame_levels_dbfs
@@ -24,8 +24,6 @@ from wakeword.evaluate.streams import MixedStream, NegativeStream, Spoken
 
 PIECE_FRAMES = 30_000
 """Features a network takes at once: five minutes."""
-SILENT_S = 1.0
-"""Digital silence before each stream: what the firmware does not listen to after it is switched on."""
 
 Posteriors = Callable[[Int8], npt.NDArray[np.uint8]]
 """From the features of a whole stream [F, 40] to the posterior of each step [S]."""
@@ -65,7 +63,6 @@ def _hours_kept(path: Path) -> float:
 
 def _hear(stream: MixedStream | NegativeStream) -> tuple[Int8, float]:
     front_end, audible, rows = MicroFeatures(), 0, list[Int8]()
-    front_end.feed(np.zeros(round(SILENT_S * SAMPLE_RATE), dtype=np.int16))
     for block in stream.blocks():
         pcm = as_int16(block)
         rows.append(front_end.feed(pcm))
@@ -95,7 +92,8 @@ class Run:
 
     def event_times_s(self, rule: FirmwareRule) -> npt.NDArray[np.float64]:
         """When the firmware fires, in seconds from the first sample [E]."""
-        return (self.trace.events(rule) + 1) * SLICE_S
+        times: npt.NDArray[np.float64] = (self.trace.events(rule) + 1 + FRAMES_UNHEARD) * SLICE_S
+        return times
 
 
 def run_on(posteriors: Posteriors, streams: Sequence[HeardStream], stride: int = 3) -> list[Run]:
