@@ -12,7 +12,8 @@ import numpy as np
 
 from wakeword import cli
 from wakeword.clips.dataset import load_background, load_clips
-from wakeword.clips.synth import synthesise, synthesise_background
+from wakeword.clips.synth import synthesise
+from wakeword.clips.synth_background import synthesise_background
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams
 from wakeword.evaluate.streams import write_mixed
 
@@ -70,11 +71,11 @@ def run(arguments: list[str]) -> int:
 
 def spoken_recordings(out: Path) -> Recordings:
     """Clips and background from a speech synthesiser, where there are no recordings."""
-    print(f"no recordings at {CORPUS}: espeak-ng speaks the clips (expect figures for its voices only)")
+    print(f"no recordings at {CORPUS}: machines speak the clips (expect figures for their voices only)")
     clips, background = out / "clips", out / "background"
     synthesise(SPOKEN_PHRASE, clips, 300, seed=1)
     synthesise_background(background, minutes=180, seed=1)
-    return Recordings((SPOKEN_PHRASE,), clips, background)
+    return Recordings((SPOKEN_PHRASE,), clips / "index.csv", background / "index.csv")
 
 
 def live_stream(recordings: Recordings, out: Path) -> Path:
