@@ -155,7 +155,7 @@ def expected(model: Path, sound: Path) -> list[tuple[str, float]]:
 
 def heard(stdout: str) -> list[tuple[str, float]]:
     rows = [json.loads(line) for line in stdout.splitlines()]
-    assert all(set(row) == {"phrase", "time_s", "score", "threshold"} for row in rows)
+    assert all({"phrase", "time_s", "score", "threshold"} <= set(row) for row in rows)
     return [(row["phrase"], row["time_s"]) for row in rows]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tiny import sounds
 from virtual_mic import ROOT, VirtualMic
 
 from wakeword.audio import SAMPLE_RATE, Samples, read_audio, speech_span
@@ -175,21 +176,17 @@ def test_devices_are_printed(shared_mic: VirtualMic) -> None:
     assert {"pulse", "default"} <= {device["name"] for device in json.loads(out)}
 
 
-LISTEN = """
-from test_service import LoudDetector
-from wakeword.listen.service import run
-run([LoudDetector("loud", 0.1)], None, "pulse", as_json=True)
-"""
-
-
-def test_listening_to_the_microphone(mic: VirtualMic) -> None:
-    process = mic.python(LISTEN)
+def test_listening_to_the_microphone(mic: VirtualMic, tiny_model: Path) -> None:
+    command = [sys.executable, "-m", "wakeword", "listen", str(tiny_model), "--device", "pulse", "--json"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, env=mic.env, text=True, stdout=pipe, stderr=pipe)
     assert process.stdout and process.stderr
-    assert process.stderr.readline() == "listening to pulse for loud; Ctrl-C ends it\n"
-    mic.play(np.concatenate([np.zeros(8_000), np.full(1_600, 0.5), np.zeros(8_000)]).astype(np.float32))
-    assert json.loads(process.stdout.readline())["phrase"] == "loud"
+    greeting = process.stderr.readline()
+    assert greeting == "listening to pulse for hey nova, lights on; Ctrl-C ends it\n"
+    mic.play(sounds(5.0, seed=3))
+    assert json.loads(process.stdout.readline())["stream"] == "microphone"
     process.send_signal(signal.SIGINT)
-    assert finish(process) == (0, "", "")
+    assert finish(process)[::2] == (0, "")
 
 
 def test_find_device(shared_mic: VirtualMic) -> None:

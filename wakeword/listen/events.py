@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from typing import Literal, TypeAlias
 
 from wakeword.audio import SAMPLE_RATE, Samples
@@ -26,6 +27,19 @@ class Heard:
     stream: str
     at: float
     """Wall-clock time when it was found, in seconds since 1970."""
+
+    @property
+    def at_utc(self) -> str:
+        """`at` as 2026-11-25T20:11:23.123Z."""
+        moment = datetime.fromtimestamp(self.at, timezone.utc)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def as_dict(self) -> dict[str, str | float | int]:
+        """What every output says of it, as JSON has it; numbers rounded."""
+        known = {k: v for k, v in asdict(self.detection).items() if v is not None}
+        told = {k: round(v, 4) if isinstance(v, float) else v for k, v in known.items()}
+        named = {"model": self.model, "stream": self.stream, "at": self.at_utc, "number": self.number}
+        return told | named
 
 
 @dataclass(frozen=True)

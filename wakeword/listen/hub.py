@@ -13,7 +13,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, TypeVar, cast, overload
 
 from wakeword.listen.events import Event, Problem
 
@@ -21,10 +21,12 @@ QUEUE_EVENTS = 256
 MOST_SAID = 20
 """Different messages about one thing that are logged before it is solved."""
 
+E = TypeVar("E")
+
 log = logging.getLogger(__name__)
 
 
-class Subscription:
+class Subscription(Generic[E]):
     """The events of some kinds, from now on, for one subscriber. A context manager."""
 
     def __init__(self, hub: Hub, name: str, kinds: tuple[type[Any], ...], size: int) -> None:
@@ -32,12 +34,12 @@ class Subscription:
         self.dropped = 0
         """Events that this subscriber lost since it began."""
         self._hub, self._kinds, self._size = hub, kinds, size
-        self._waiting: deque[Event] = deque()
+        self._waiting: deque[E] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._wake: Callable[[], None] = lambda: None
 
-    def __enter__(self) -> Subscription:
+    def __enter__(self) -> Subscription[E]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -47,18 +49,18 @@ class Subscription:
         """Events that wait."""
         return len(self._waiting)
 
-    def get(self, timeout_s: float | None = None) -> Event | None:
+    def get(self, timeout_s: float | None = None) -> E | None:
         """The next event, after waiting for at most so long (None: for ever); None when closed or late."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed, timeout_s)
             return self._waiting.popleft() if self._waiting else None
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[E]:
         """Events until `close`; those that wait then still come."""
         while (event := self.get()) is not None:
             yield event
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncIterator[E]:
         """The same within an event loop."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
 
@@ -88,7 +90,7 @@ class Subscription:
         if not isinstance(event, self._kinds):
             return True
         with self._changed:
-            self._waiting.append(event)
+            self._waiting.append(cast(E, event))
             fits = len(self._waiting) <= self._size
             if not fits:
                 self._waiting.popleft()
@@ -103,23 +105,29 @@ class Hub:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._subscriptions: tuple[Subscription, ...] = ()
+        self._subscriptions: tuple[Subscription[Any], ...] = ()
         self._said: dict[str, set[str]] = {}
         self.problems: Counter[str] = Counter()
         """Problems so far, by `where`."""
 
-    def subscribe(self, name: str, *kinds: type[Any], size: int = QUEUE_EVENTS) -> Subscription:
+    @overload
+    def subscribe(self, name: str, *, size: int = ...) -> Subscription[Event]: ...
+
+    @overload
+    def subscribe(self, name: str, *kinds: type[E], size: int = ...) -> Subscription[E]: ...
+
+    def subscribe(self, name: str, *kinds: type[Any], size: int = QUEUE_EVENTS) -> Subscription[Any]:
         """Begin to collect the events of these kinds (none named: of every kind).
 
         `name` is for messages and metrics. Of events that wait, the newest `size` are kept.
         """
-        subscription = Subscription(self, name, kinds or (object,), size)
+        subscription: Subscription[Any] = Subscription(self, name, kinds or (object,), size)
         with self._lock:
             self._subscriptions = (*self._subscriptions, subscription)
         return subscription
 
     @property
-    def subscriptions(self) -> tuple[Subscription, ...]:
+    def subscriptions(self) -> tuple[Subscription[Any], ...]:
         """Those who listen now."""
         return self._subscriptions
 
@@ -148,6 +156,6 @@ class Hub:
             log.warning("%s: %s", where, what)
             self.publish(Problem(where, what, solved=True))
 
-    def _forget(self, subscription: Subscription) -> None:
+    def _forget(self, subscription: Subscription[Any]) -> None:
         with self._lock:
             self._subscriptions = tuple(s for s in self._subscriptions if s is not subscription)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from wakeword.audio import SAMPLE_RATE
 from wakeword.config import load_config
-from wakeword.errors import WakewordError
+from wakeword.errors import UsageError, WakewordError
 from wakeword.listen.engine import Engine
 from wakeword.listen.events import MICROPHONE, Reloaded
 from wakeword.listen.hub import Hub
+from wakeword.listen.lasting import LastingMicrophone
 from wakeword.listen.loaded import Loaded, load_model
 from wakeword.listen.parts import Parts
-from wakeword.listen.settings import ListenSettings
+from wakeword.listen.settings import ListenSettings, PointSettings
+from wakeword.listen.settings_text import write_point
 from wakeword.listen.sources import Gap, Source
 
 TAIL_SAMPLES = 2 * SAMPLE_RATE
 """Silence after sound that ends, so that a phrase at its very end is heard out."""
-STREAM_NAME = MICROPHONE
 
 
 class Listener:
@@ -47,6 +51,8 @@ class Listener:
         self.turned_s = time.monotonic()
         """When the loop last turned (monotonic clock): at a block of sound, or at a try to get a source."""
         self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._source: Source | None = None
         self._reloading = threading.Lock()
 
     @property
@@ -74,7 +80,24 @@ class Listener:
 
         UsageError for a phrase or an operating point that there is not; see `Loaded.rates`.
         """
-        raise NotImplementedError
+        places = [i for i, one in enumerate(self.engine.loaded) if phrase in one.phrases]
+        if not places:
+            raise UsageError(f"no phrase {phrase!r}; choose from {', '.join(self.engine.phrases)}")
+        for i in places:
+            rates = self.engine.loaded[i].rates(phrase)
+            if fa_per_hour not in rates:
+                known = ", ".join(f"{rate:g}" for rate in rates)
+                raise UsageError(f"no operating point at {fa_per_hour:g} per hour; choose one of {known}")
+        if self.config:
+            write_point(self.config, places, phrase, fa_per_hour)
+        else:
+            self.settings = _with_point(self.settings, places, phrase, fa_per_hour)
+        self.reload(f"{phrase} at {fa_per_hour:g} false accepts per hour")
+
+    def fail(self, err: BaseException) -> None:
+        """End `run` with this error, from any thread."""
+        self._failure = err
+        self.stop()
 
     def stop(self) -> None:
         """Let `run` end, from any thread."""
@@ -86,30 +109,40 @@ class Listener:
         return self._stopping
 
     def run(self, source: Source | None) -> float:
-        """Listen until the source ends or `stop` is called (no source: until that); return seconds heard."""
+        """Listen until the source ends or `stop` is called (no source: until that); return seconds heard.
+
+        Ends with what was given to `fail`, and with the source's own errors.
+        """
+        self._source = source
         self.parts.adapt()
         try:
-            if source is None:
-                while not self._stopping.wait(1.0):
-                    self.turned_s = time.monotonic()
-                return 0.0
-            return self._listen(source)
+            seconds = self._idle() if source is None else self._listen(source)
         finally:
             self.parts.close()
+        if self._failure is not None:
+            raise self._failure
+        return seconds
+
+    def _idle(self) -> float:
+        while not self._stopping.wait(1.0):
+            self.turned_s = time.monotonic()
+        return 0.0
 
     def _listen(self, source: Source) -> float:
-        stream = self.engine.open(STREAM_NAME, source.name)
+        stream = self.engine.open(MICROPHONE, source.name)
         n_samples = 0
         try:
             for block in source:
                 self.turned_s = time.monotonic()
+                if self._stopping.is_set():
+                    break
                 if isinstance(block, Gap):
                     stream.skip(block.n_samples)
                 else:
                     stream.feed(block, source.lag_s)
                     n_samples += len(block)
-                if self._stopping.is_set():
-                    break
+            else:
+                stream.feed(np.zeros(TAIL_SAMPLES, dtype=np.float32))
         finally:
             stream.close()
         return n_samples / SAMPLE_RATE
@@ -118,8 +151,18 @@ class Listener:
         return [load_model(model, self.folder, known) for model in settings.models]
 
     def _take(self, settings: ListenSettings, loaded: list[Loaded], why: str) -> None:
-        self.settings = settings
+        before, self.settings = self.settings, settings
         self.engine.swap(loaded)
+        if isinstance(self._source, LastingMicrophone) and settings.microphone != before.microphone:
+            self._source.change(settings.microphone)
         self.parts.adapt()
         self.hub.solved("reload")
         self.hub.publish(Reloaded(self.engine.phrases, self.engine.thresholds, why))
+
+
+def _with_point(settings: ListenSettings, places: list[int], phrase: str, rate: float) -> ListenSettings:
+    models = list(settings.models)
+    for i in places:
+        phrases = {**models[i].phrases, phrase: PointSettings(fa_per_hour=rate)}
+        models[i] = replace(models[i], phrases=phrases)
+    return replace(settings, models=tuple(models))

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -111,15 +111,28 @@ class Microphone(Source):
     Sound is lost where no one takes it within 4 s, and where the driver says so. Each loss is logged once.
     """
 
-    def __init__(self, device: str | int | None = None) -> None:
-        """Open a device, see `find_device`; DeviceError where it is missing, busy or refuses."""
+    def __init__(self, device: str | int | None = None, channel: int = 0) -> None:
+        """Open a device, see `find_device`; DeviceError where it is missing, busy or refuses.
+
+        Args:
+            device: its number or a part of its name; None = the default one.
+            channel: 1 = the first alone, 2 = the second …; 0 = the first two mixed.
+        """
         self.device = find_device(device)
         self.name = self.device.name
-        self.channels = min(self.device.channels, MAX_CHANNELS)
+        if channel > self.device.channels:
+            raise DeviceError(
+                f"{self.name!r} has {self.device.channels} channels; there is no channel {channel}"
+            )
+        self.channels = channel or min(self.device.channels, MAX_CHANNELS)
+        self._first = max(0, channel - 1)
+        """Channels before it are recorded, but not listened to."""
         self.losses = 0
         """Gaps so far."""
         self.lost_s = 0.0
         """Sound lost in them."""
+        self.stuck = False
+        """True where closing it failed: PortAudio must not be started anew."""
         self._backlog = Backlog(int(QUEUE_S * self.device.sample_rate))
         self._last_block_s: float | None = None
         self._closed = threading.Event()
@@ -142,7 +155,7 @@ class Microphone(Source):
                 yield mono.flush()
                 mono = MonoStream(self.device.sample_rate, self.name)
                 yield self._gap(taken)
-            yield mono.feed(np.concatenate(taken.blocks))
+            yield mono.feed(np.concatenate(taken.blocks)[:, self._first :])
 
     def _gap(self, taken: Taken) -> Gap:
         """Count and report one loss."""
@@ -164,7 +177,8 @@ class Microphone(Source):
         closing = threading.Thread(target=self._stream.close, daemon=True)
         closing.start()
         closing.join(CLOSE_S)
-        if closing.is_alive():
+        self.stuck = closing.is_alive()
+        if self.stuck:
             log.warning("microphone %r does not let go; leaving it", self.name)
             # sounddevice closes every stream again at exit (seen in 0.5.6) and would wait there for ever.
             atexit.unregister(getattr(_sounddevice(), "_exit_handler", None) or (lambda: None))
@@ -216,6 +230,17 @@ class Microphone(Source):
                 raise DeviceError(f"microphone {self.name!r} vanished; is it unplugged?")
             if time.monotonic() > deadline:
                 raise DeviceError(f"microphone {self.name!r} vanished: no sound for {patience_s:g} s")
+
+
+def look_again() -> None:
+    """Let PortAudio find devices that were plugged in since it was loaded. No stream may be open."""
+    sounddevice = _sounddevice()
+    with suppress(sounddevice.PortAudioError):
+        sounddevice._terminate()
+    try:
+        sounddevice._initialize()
+    except sounddevice.PortAudioError as err:
+        raise DeviceError(f"PortAudio does not start ({err})") from err
 
 
 def _sounddevice() -> Any:

@@ -1,97 +1,69 @@
-"""The loop of a listener: sound into detectors, detections out as lines of text.
-
-with open_source(None, "pulse") as source:
-    run([wakeword.load("hey_nova.wakeword")], source, Printer(human_line, sys.stdout))
-"""
+"""A listener as a program: its source of sound, its end by a signal, and what it says at the start."""
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
-from typing import Protocol, TextIO
 
-import numpy as np
+from wakeword.errors import UsageError
+from wakeword.listen.hub import Hub
+from wakeword.listen.lasting import LastingMicrophone
+from wakeword.listen.listener import Listener
+from wakeword.listen.microphone import devices, quiet_portaudio
+from wakeword.listen.settings import MicrophoneSettings
+from wakeword.listen.sources import FileSource, PcmSource, Source
+from wakeword.listen.watch import Reloader, reload_on_hangup
 
-from wakeword.audio import SAMPLE_RATE, Samples
-from wakeword.decision import Detection
-from wakeword.errors import UsageError, WakewordError
-from wakeword.listen.microphone import Microphone, devices, quiet_portaudio
-from wakeword.listen.sources import FileSource, Gap, PcmSource, Source
-
-TAIL_SAMPLES = 2 * SAMPLE_RATE
-
-
-class Hears(Protocol):
-    """What the loop needs of a `wakeword.detector.Detector`."""
-
-    @property
-    def phrases(self) -> tuple[str, ...]:
-        """What it listens for."""
-
-    def feed(self, samples: Samples) -> list[Detection]:
-        """Take mono 16 kHz samples [n]; return the events in them."""
-
-    def skip(self, n_samples: int) -> None:
-        """Go on after a hole of that many samples."""
+log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_source(file: str | None, device: str | int | None) -> Iterator[Source]:
-    """The sound to listen to: a file, a pipe (`-`), or else a microphone (None = the default one).
+def open_source(file: str | None, microphone: MicrophoneSettings, hub: Hub) -> Iterator[Source | None]:
+    """The sound to listen to: a file, a pipe (`-`), or else the microphone; None where that is disabled.
 
-    Raises AudioError or DeviceError where it cannot be opened, UsageError where both are given.
+    Raises AudioError or DeviceError where it cannot be opened, UsageError where file and device are given.
     """
-    if file is None:
-        with quiet_portaudio(), Microphone(device) as microphone:
-            yield microphone
-    elif device is not None:
-        raise UsageError(f"--file {file} and --device {device} exclude each other; give one of them")
-    else:
+    if file is not None:
+        if microphone.device:
+            raise UsageError(
+                f"--file {file} and --device {microphone.device} exclude each other; give one of them"
+            )
         with PcmSource(sys.stdin.buffer) if file == "-" else FileSource(file) as source:
             yield source
+    elif microphone.enabled:
+        with quiet_portaudio(), LastingMicrophone(microphone, hub) as lasting:
+            yield lasting
+    else:
+        yield None
 
 
-def listen(
-    detectors: Sequence[Hears], source: Iterable[Samples | Gap], on_detection: Callable[[Detection], None]
-) -> float:
-    """Feed the source to every detector until it ends, and report events in the order of their time.
-
-    Two seconds of silence follow a source that ends, so that a phrase at its very end is heard out.
-    Detectors skip what the source lost, so that times stay those of the source.
-    Returns the seconds heard. Errors of the source and of `on_detection` pass through.
-    """
-    n_samples = 0
-    for block in source:
-        if isinstance(block, Gap):
-            for detector in detectors:
-                detector.skip(block.n_samples)
-            continue
-        n_samples += len(block)
-        _feed(detectors, block, on_detection)
-    _feed(detectors, np.zeros(TAIL_SAMPLES, dtype=np.float32), on_detection)
-    return n_samples / SAMPLE_RATE
+def run(listener: Listener, file: str | None = None) -> None:
+    """Listen until the sound or the user ends it; see `open_source` and `until_stopped`."""
+    with until_stopped(), open_source(file, listener.settings.microphone, listener.hub) as source:
+        if file is None:
+            _greet(listener, source)
+            reloader = Reloader(listener)
+            try:
+                with reload_on_hangup(reloader):
+                    listener.run(source)
+            finally:
+                reloader.close()
+        else:
+            listener.run(source)
 
 
-def _feed(detectors: Sequence[Hears], block: Samples, on_detection: Callable[[Detection], None]) -> None:
-    events = [event for detector in detectors for event in detector.feed(block)]
-    for event in sorted(events, key=lambda event: event.time_s):
-        on_detection(event)
-
-
-def run(detectors: Sequence[Hears], file: str | None, device: str | int | None, as_json: bool) -> None:
-    """Listen and print until the sound or the user ends it; see `open_source` and `until_stopped`."""
-    with until_stopped(), open_source(file, device) as source:
-        if isinstance(source, Microphone):
-            phrases = ", ".join(phrase for detector in detectors for phrase in detector.phrases)
-            print(f"listening to {source.name} for {phrases}; Ctrl-C ends it", file=sys.stderr, flush=True)
-        listen(detectors, source, Printer(json_line if as_json else human_line, sys.stdout))
+def _greet(listener: Listener, source: Source | None) -> None:
+    where = source.name if source else "the network"
+    phrases = ", ".join(listener.engine.phrases)
+    kept = f"; saving sound in {listener.settings.save.folder}" if listener.saving else ""
+    print(f"listening to {where} for {phrases}{kept}; Ctrl-C ends it", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -123,39 +95,3 @@ def print_devices(as_json: bool) -> None:
         print(
             f"{mark} {device.index}  {device.name}  ({device.host_api}, {rate}, {device.channels} channels)"
         )
-
-
-def human_line(event: Detection) -> str:
-    """`12.48 s  hey nova  score 0.97`."""
-    return f"{event.time_s:.2f} s  {event.phrase}  score {event.score:.2f}"
-
-
-def json_line(event: Detection) -> str:
-    """One JSON object: phrase, time_s (from the first sample), score, threshold."""
-    return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(event).items()})
-
-
-class Printer:
-    """Writes one line per detection, at once."""
-
-    def __init__(self, line: Callable[[Detection], str], out: TextIO) -> None:
-        """Write what `line` makes of a detection to `out`."""
-        self._line = line
-        self._out = out
-
-    def __call__(self, event: Detection) -> None:
-        """Write and flush; BrokenPipeError where the reader hung up, WakewordError where the disk is full."""
-        try:
-            self._out.write(self._line(event) + "\n")
-            self._out.flush()
-        except OSError as err:
-            self._abandon()
-            if isinstance(err, BrokenPipeError):
-                raise
-            raise WakewordError(f"cannot write detections: {err.strerror}") from err
-
-    def _abandon(self) -> None:
-        """Send what is still buffered to nowhere: Python would fail on it once more at exit."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._out.fileno())
-        os.close(nowhere)

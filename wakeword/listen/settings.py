@@ -56,7 +56,7 @@ class ModelSettings:
 
 def _check_point(fa_per_hour: float, threshold: float) -> None:
     _require(0 <= fa_per_hour < math.inf, f"fa_per_hour is {fa_per_hour}; it must be 0 or more")
-    _require(0 <= threshold <= 1, f"threshold is {threshold}; it lies in (0, 1], or is 0 for none")
+    _require(0 <= threshold <= 1, f"threshold {threshold}; a threshold lies in (0, 1]")
     _require(not (fa_per_hour and threshold), "fa_per_hour and threshold exclude each other; give one")
 
 

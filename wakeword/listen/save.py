@@ -1,0 +1,89 @@
+"""Keeps the sound around each detection: a WAV and a JSON file each, for retraining. Off unless asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import wakeword
+from wakeword.audio import SAMPLE_RATE, write_wav
+from wakeword.errors import WakewordError
+from wakeword.listen.events import Clip, Heard
+from wakeword.listen.settings import SaveSettings
+from wakeword.listen.worker import Worker
+
+if TYPE_CHECKING:
+    from wakeword.listen.listener import Listener
+
+OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[\w-]+-\d+\.(wav|json)")
+"""Names of files that may be removed."""
+MB = 1_000_000
+
+log = logging.getLogger(__name__)
+
+
+def start(listener: Listener) -> Worker:
+    """Save from now on; WakewordError where the folder cannot be made."""
+    settings = listener.settings.save
+    folder = listener.folder / Path(settings.folder).expanduser()
+    log.warning("saving the sound around each detection in %s", folder)
+    return Worker(listener.hub, "save", Saver(folder, settings), settings.phrases, Clip, size=16)
+
+
+class Saver:
+    """Writes clips into a folder that never holds more than it may."""
+
+    def __init__(self, folder: Path, settings: SaveSettings) -> None:
+        """Make the folder, for its owner alone; WakewordError where that fails."""
+        self._folder, self._max_bytes = folder, int(settings.max_mb * MB)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as err:
+            raise WakewordError(f"cannot make {folder}: {err.strerror}") from err
+
+    def __call__(self, clip: Clip) -> None:
+        """Write one clip: first the WAV, then the JSON that makes it count."""
+        self._make_room(2 * len(clip.samples) + 2_000)
+        stem = self._folder / file_stem(clip.heard)
+        write_wav(Path(f"{stem}.wav"), clip.samples)
+        about = Path(f"{stem}.json")
+        partial = about.with_name(f".{about.name}.part")
+        try:
+            partial.write_text(json.dumps(describe(clip), indent=1) + "\n", encoding="utf-8")
+            partial.replace(about)
+        except OSError as err:
+            Path(f"{stem}.wav").unlink(missing_ok=True)
+            raise WakewordError(f"cannot write {about}: {err.strerror}") from err
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Remove our oldest files until so many bytes fit."""
+        sizes = {path: path.stat().st_size for path in self._folder.iterdir() if OURS.fullmatch(path.name)}
+        total = sum(sizes.values()) + n_bytes
+        for path in sorted(sizes):
+            if total <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= sizes[path]
+
+
+def file_stem(heard: Heard) -> str:
+    """`20261125T201123.123Z-hey_nova-17`: sorts by time."""
+    when = datetime.fromtimestamp(heard.at, timezone.utc).strftime("%Y%m%dT%H%M%S.%f")[:-3]
+    phrase = re.sub(r"\W+", "_", heard.detection.phrase)
+    return f"{when}Z-{phrase}-{heard.number}"
+
+
+def describe(clip: Clip) -> dict[str, str | float | int]:
+    """What the JSON file says: the detection, and where in the clip it fired."""
+    return clip.heard.as_dict() | {
+        "fired_at_s": round(clip.heard.detection.time_s - clip.begins_s, 4),
+        "seconds": round(clip.seconds, 4),
+        "sample_rate": SAMPLE_RATE,
+        "wakeword_version": wakeword.__version__,
+    }
