@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import wakeword
-from wakeword.commands import doctor, judge, listen, service, train
+from wakeword.commands import check, doctor, judge, listen, service, train
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
@@ -64,6 +64,7 @@ for command in (
     listen.devices,
     doctor.doctor,
     service.service,
+    check.check,
 ):
     commands.add_command(command)
 

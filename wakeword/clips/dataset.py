@@ -125,6 +125,27 @@ def load_background(locations: Sequence[Path]) -> list[Clip]:
     return list({clip.path.resolve(): clip for clip in clips}.values())
 
 
+def load_recordings(location: Path, phrases: Sequence[str] = ()) -> list[Clip]:
+    """Everything in a manifest, or in a folder: there sub-folders named like one of the phrases hold clips.
+
+    Raises DataError where there is nothing.
+    """
+    if not location.is_dir():
+        return _from_manifest(location)
+    named = {normalise_phrase(phrase): list[Path]() for phrase in phrases}
+    for folder in sorted(f for f in location.iterdir() if f.is_dir()):
+        if (name := _phrase_or_empty(folder.name)) in named:
+            named[name].append(folder)
+    clips = _assign_splits([c for name, folders in named.items() for c in _phrase_clips(name, folders)], {})
+    spoken = {clip.path for clip in clips}
+    others = [path for path in _audio_files(location) if path not in spoken]
+    if not clips and not others:
+        raise DataError(f"no recordings in {location}")
+    return clips + [
+        _folder_clip(p, _kind_of(p, location), "", p.relative_to(location).as_posix()) for p in others
+    ]
+
+
 def require_clips(clips: Iterable[Clip], phrases: Sequence[str]) -> None:
     """Raise DataError unless every phrase has at least three of the clips."""
     labels = [clip.label for clip in clips]
