@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import wakeword
-from wakeword.commands import check, doctor, judge, listen, service, train
+from wakeword.commands import check, doctor, judge, listen, service, synth, train
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
@@ -65,6 +65,7 @@ for command in (
     doctor.doctor,
     service.service,
     check.check,
+    synth.synth,
 ):
     commands.add_command(command)
 
