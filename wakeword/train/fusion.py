@@ -1,0 +1,50 @@
+"""Two opinions on one window: the head's, which was trained, and the recogniser's, which was told the text.
+
+They fail differently. A head that has heard synthetic voices only takes near phrases for the phrase; the
+recogniser has heard hundreds of thousands of hours of real voices, but hears words where there is noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from wakeword.train.decoder import PhraseScorer
+from wakeword.train.head import pool_frames
+from wakeword.train.model import WakewordNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """How the opinions are added up. The constants were chosen on dev speakers and hold for any phrase."""
+
+    weight: float = 0.5
+    """Log-odds for each nat of the recogniser's log-probability."""
+    floor: float = -12.0
+    """Log-probability below which the recogniser counts as not having heard; finite, so that a head that is
+    certain is not overruled."""
+    listen_s: float = 1.4
+    """Seconds at the end of the window that the recogniser attends to: what was said before the phrase would
+    begin the transcript."""
+
+
+class FusedNet(WakewordNet):
+    """A trained net whose logits hold the recogniser's opinion too. Exported as any other; nothing is trained."""
+
+    def __init__(self, net: WakewordNet, scorer: PhraseScorer, fusion: Fusion) -> None:
+        nn.Module.__init__(self)
+        self.phrases, self.pool = net.phrases, net.pool
+        self.encoder, self.head, self.log_mel = net.encoder, net.head, net.log_mel
+        self.scorer, self.fusion = scorer, fusion
+        self.listened = round(fusion.listen_s * net.encoder.frame_hz)
+
+    def opinions(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's logits [B, K] and the recogniser's log-probabilities [B, K], encoding x once."""
+        frames = self.encoder(x)
+        return self.head(pool_frames(frames, self.pool)), self.scorer(frames[:, -self.listened :])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of windows [B, 80, T] -> [B, K]."""
+        logits, text = self.opinions(x)
+        return logits + self.fusion.weight * text.clamp(min=self.fusion.floor)
