@@ -41,7 +41,7 @@ def quantize_dynamic_int8(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 def _dynamic(graph: onnx.ModelProto, operators: list[str], excluded: list[str]) -> onnx.ModelProto:
     # It advises a pre-processing that changes nothing here: shapes are inferred already.
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, source)
         quantize_dynamic(
@@ -67,7 +67,7 @@ def quantize_static_int8(graph: onnx.ModelProto, windows: npt.NDArray[np.float32
 
     `windows` [n, ...] are inputs to measure the ranges on; use phrases and background of the dev split.
     """
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
         onnx.save(graph, source)
         quantize_static(
@@ -103,7 +103,7 @@ def to_fp16(graph: onnx.ModelProto) -> onnx.ModelProto:
 
     For GPUs and phones that compute in it. A CPU without float16 converts, and gains nothing.
     """
-    with _quiet(), warnings.catch_warnings():
+    with quiet(), warnings.catch_warnings():
         # It tells of each weight too small for float16: they become the smallest there is.
         warnings.simplefilter("ignore")
         half: onnx.ModelProto = convert_float_to_float16(
@@ -129,8 +129,8 @@ def _log_mel_nodes(graph: onnx.ModelProto) -> list[str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that the quantiser gives by the root logger."""
+def quiet() -> Iterator[None]:
+    """Without what onnxruntime's tools tell by the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import wakeword
-from wakeword.commands import check, doctor, judge, listen, service, synth, train
+from wakeword.commands import check, doctor, export, judge, listen, service, synth, train
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
@@ -66,6 +66,8 @@ for command in (
     service.service,
     check.check,
     synth.synth,
+    export.export,
+    export.verify,
 ):
     commands.add_command(command)
 
