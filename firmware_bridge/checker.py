@@ -47,8 +47,31 @@ class Checked:
     state_bytes: int
     size: int
     """Of the file, in bytes."""
-    arena: int
-    """Bytes that TFLite Micro needs here."""
+    arena: int | None
+    """Bytes that TFLite Micro needs here; None where it does not run here."""
+
+    def as_text(self) -> str:
+        """In a few lines, for people."""
+        arena = (
+            "not measured: no tflite-micro for this machine"
+            if self.arena is None
+            else f"{self.arena:,} bytes"
+        )
+        return (
+            f"ESPHome runs it: {self.size:,} bytes, {self.variables} states of {self.state_bytes:,} bytes, "
+            f"stride {self.stride}\narena of TFLite Micro on this machine: {arena}\n"
+            f"operators: {', '.join(self.operators)}"
+        )
+
+
+def check_path(path: Path) -> Checked:
+    """Check a manifest (.json) and its model, or a model alone."""
+    if path.suffix == ".json":
+        return check_folder(path)
+    try:
+        return check_tflite(path.read_bytes())
+    except OSError as err:
+        raise ExportError(f"cannot read {path}: {err.strerror}") from err
 
 
 def check_tflite(data: bytes) -> Checked:
@@ -77,7 +100,7 @@ def check_folder(manifest: Path) -> Checked:
         raise ExportError(f"{manifest}: its model {path.name} cannot be read: {err.strerror}") from err
     checked = check_tflite(data)
     given = entries["micro"]["tensor_arena_size"]
-    if given < checked.arena:
+    if checked.arena is not None and given < checked.arena:
         raise ExportError(f"{manifest}: tensor_arena_size is {given}, the model needs {checked.arena}")
     return checked
 

@@ -14,6 +14,8 @@ from wakeword.errors import ExportError
 
 ARENA_MARGIN = 1.125
 """Of the arena in the manifest over what was needed here: a device's own kernels put scratch memory aside."""
+UNMEASURED = 40_000
+"""Where it could not be measured: more than any network of 60,000 parameters was seen to need."""
 AUTHOR = "made with wakeword"
 
 
@@ -37,8 +39,10 @@ def build_esphome(model: FirmwareModel, folder: Path, fa_per_hour: float, author
     return checked
 
 
-def arena_with_margin(needed: int) -> int:
+def arena_with_margin(needed: int | None) -> int:
     """What a manifest asks for, in whole 16 bytes."""
+    if needed is None:
+        return UNMEASURED
     return -(-int(needed * ARENA_MARGIN) // STEP) * STEP
 
 

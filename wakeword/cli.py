@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 import wakeword
-from wakeword.commands import check, doctor, export, judge, listen, service, synth, train
+from wakeword.commands import check, doctor, export, firmware, judge, listen, service, synth, train
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
@@ -68,6 +68,7 @@ for command in (
     synth.synth,
     export.export,
     export.verify,
+    firmware.firmware,
 ):
     commands.add_command(command)
 

@@ -1,0 +1,129 @@
+"""Microcontrollers: teach a student, build for ESPHome or as a C library, check what was built.
+
+The commands about a device and its C library are in `wakeword.commands.firmware_device`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from wakeword.commands import firmware_device
+from wakeword.commands.options import BUNDLE, EXISTING
+from wakeword.config import DEFAULT_FA_PER_HOUR
+from wakeword.errors import UsageError
+
+
+@click.group()
+def firmware() -> None:
+    """Bring a phrase to microcontrollers: ESPHome's micro_wake_word, or a C library."""
+
+
+@firmware.command()
+@BUNDLE
+@click.option("--phrase", required=True, help="One of the phrases of MODEL.")
+@click.option(
+    "--clips", type=EXISTING, required=True, help="Folder with a folder per phrase, or a manifest CSV."
+)
+@click.option(
+    "--background", type=EXISTING, multiple=True, required=True, help="Folder or manifest; repeatable."
+)
+@click.option("--versions", type=int, default=None, help="Augmented windows per clip [8].")
+@click.option("--negatives", type=int, default=None, help="Windows of background [14000].")
+@click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same result.")
+def train(
+    model: Path,
+    phrase: str,
+    clips: Path,
+    background: tuple[Path, ...],
+    versions: int | None,
+    negatives: int | None,
+    seed: int,
+) -> None:
+    """Teach the microcontroller student of one phrase of MODEL, from its checkpoint and recordings.
+
+    What it learns from is kept in MODEL's .micro/work, so that the next phrase is quick.
+    """
+    from firmware_bridge.train_job import Request, student_path, train_firmware
+    from wakeword.config import DataConfig
+
+    given = {"versions": versions, "negatives": negatives}
+    data = DataConfig(**{name: value for name, value in given.items() if value is not None})
+    with _Bars() as bars:
+        made = train_firmware(Request(model, phrase, clips, background, data, seed), bars)
+    for rate, point in made.points.items():
+        misses = ", ".join(f"{share:.1%} {name}" for name, share in point.misses.items())
+        click.echo(
+            f"{rate} false accepts/h: cutoff {point.rule.cutoff}/255, window {point.rule.window}; "
+            f"on dev {point.false_accepts} false accepts in {point.hours:.1f} h, missed {misses}"
+        )
+    click.echo(f"{made.net.n_parameters:,} parameters: {student_path(model, phrase)}")
+
+
+@firmware.command()
+@BUNDLE
+@click.option("--phrase", "phrases", multiple=True, help="The phrase; may be left out where there is one.")
+@click.option("--target", type=click.Choice(["esphome", "c"]), required=True)
+@click.option("--out", type=EXISTING, required=True, help="Folder to write to.")
+@click.option(
+    "--fa-per-hour", type=float, default=DEFAULT_FA_PER_HOUR, show_default=True, help="Operating point."
+)
+def build(model: Path, phrases: tuple[str, ...], target: str, out: Path, fa_per_hour: float) -> None:
+    """Write the files of one phrase of MODEL for a target. `wakeword firmware train` comes first."""
+    if len(phrases) > 1:
+        raise UsageError(f"{len(phrases)} phrases; a microcontroller's model has one: build each by itself")
+    from firmware_bridge.train_job import find_student
+
+    student = find_student(model, phrases[0] if phrases else None)
+    if target == "c":
+        from firmware_bridge.emit_c import emit_library
+
+        emit_library(student, out, fa_per_hour, shlex.join(["wakeword", *sys.argv[1:]]))
+        click.echo(f"C library in {out}; prove it: wakeword firmware prove {out}")
+        return
+    from firmware_bridge.esphome import build_esphome
+
+    checked = build_esphome(student, out, fa_per_hour)
+    click.echo(checked.as_text())
+
+
+@firmware.command()
+@click.argument("path", type=EXISTING)
+def check(path: Path) -> None:
+    """Will ESPHome run this model? PATH is its manifest (.json) or its .tflite."""
+    from firmware_bridge.checker import check_path
+
+    click.echo(check_path(path).as_text())
+
+
+for command in (firmware_device.prove, firmware_device.flash, firmware_device.listen):
+    firmware.add_command(command)
+
+
+class _Bars:
+    """Progress of training on stderr, a bar for each stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+        self._task = self._bars.add_task(stage, total=total, note="")
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """So many steps are done."""
+        self._bars.update(self._task, advance=steps, note=note)
