@@ -81,16 +81,36 @@ class Decision:
 
     def update(self, posteriors: Posteriors, time_s: float) -> list[Detection]:
         """Take the posteriors [K] of the hop that ends at `time_s`; return the events they make."""
-        # Plain numbers: numpy takes three times as long over a handful.
-        self._recent.append(posteriors.tolist())
-        if len(self._recent) > self.config.smoothing_hops:
-            del self._recent[0]
-        self.scores = [sum(column) / len(self._recent) for column in zip(*self._recent, strict=True)]
+        self._smooth(posteriors)
         return [
             Detection(self.phrases[k], time_s, score, self.thresholds[k])
             for k, score in enumerate(self.scores)
             if self._fires(k, score, time_s)
         ]
+
+    def join(self, posteriors: Sequence[Posteriors], others: Sequence[Decision]) -> None:
+        """Go on, in the middle of a stream, where others are: what has fired there is not armed here either.
+
+        Args:
+            posteriors: of the last hops, each [K]; they make no events.
+            others: decisions over the same stream; for each phrase the first that has it counts.
+        """
+        for row in posteriors:
+            self._smooth(row)
+        for k, phrase in enumerate(self.phrases):
+            for other in others:
+                if phrase in other.phrases:
+                    there = other.phrases.index(phrase)
+                    self._armed[k] = other._armed[there]
+                    self._silent_until_s[k] = other._silent_until_s[there]
+                    break
+
+    def _smooth(self, posteriors: Posteriors) -> None:
+        # Plain numbers: numpy takes three times as long over a handful.
+        self._recent.append(posteriors.tolist())
+        if len(self._recent) > self.config.smoothing_hops:
+            del self._recent[0]
+        self.scores = [sum(column) / len(self._recent) for column in zip(*self._recent, strict=True)]
 
     def _fires(self, k: int, score: float, time_s: float) -> bool:
         threshold = self.thresholds[k]

@@ -94,6 +94,18 @@ class Detector:
         self.scorer.skip(n_samples)
         self._decision.skip()
 
+    def join(self, start: int, heard: npt.NDArray[np.generic], others: Sequence[Detector]) -> None:
+        """Go on, in the middle of a stream, where other detectors are; makes no events. For a fresh detector.
+
+        Args:
+            start: number of the first sample of `heard` in the stream; a hop of theirs begins there.
+            heard: the last samples [N] of the stream, two windows or more for the same events as theirs.
+            others: for each phrase, the first that has it says whether it may fire.
+        """
+        self.scorer.skip(start)
+        rows = [posteriors for _, posteriors in self.scorer.feed(heard)]
+        self._decision.join(rows, [other._decision for other in others])
+
     def feed(self, samples: npt.NDArray[np.generic]) -> list[Detection]:
         """Take mono 16 kHz int16 or float32 samples [N] of any number; return the events in them.
 
