@@ -152,8 +152,11 @@ def test_place_keeps_the_whole_phrase_at_the_end_drawn(rng: np.random.Generator)
 
 def test_place_fills_with_hush_or_background_without_clicks(rng: np.random.Generator) -> None:
     clip = word(0.5, 0.1, 0.1)
-    window, _ = augment.place(clip, WINDOW, rng)
-    assert db(np.mean(window[:8000].astype(np.float64) ** 2)) == pytest.approx(-75, abs=0.5)
+    hushes = [augment.place(clip, WINDOW, rng)[0][:8000].astype(np.float64) for _ in range(200)]
+    silent = [hush for hush in hushes if not hush.any()]
+    assert len(silent) / len(hushes) == pytest.approx(0.25, abs=0.1)
+    levels = [db(np.mean(hush**2)) for hush in hushes if hush.any()]
+    assert -96 < min(levels) < -90 and -65 < max(levels) < -59
     background = np.full(WINDOW, 0.1, np.float32)
     smooth, _ = augment.place(clip, WINDOW, rng, background=background)
     assert background.min() == background.max() == np.float32(0.1)  # not written to
@@ -255,11 +258,11 @@ def test_share_and_ratios_of_noise_over_positives() -> None:
     rng, clip, ratios = np.random.default_rng(2), word(), []
     for _ in range(300):
         window = augmenter.positive(clip, rng).astype(np.float64)
-        ratios.append(active_level_dbfs(window.astype(np.float32)) - db(np.mean(window[:8000] ** 2)))
+        ratios.append(active_level_dbfs(window.astype(np.float32)) - db(np.mean(window[:8000] ** 2) + 1e-12))
     noisy = np.array([r for r in ratios if r < 35])
     expected = 0.82 * 0.9
     assert len(noisy) / 300 == pytest.approx(expected, abs=0.08)
-    assert np.median(noisy) == pytest.approx(11, abs=2.5)
+    assert np.median(noisy) == pytest.approx(8.5, abs=2.5)
 
 
 def test_works_without_any_background() -> None:

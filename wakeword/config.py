@@ -38,13 +38,18 @@ class DataConfig:
 
     versions: int = 8
     """Augmented windows per clip of a phrase."""
-    negatives: int = 14_000
+    negatives: int = 12_000
     """Windows of background without a phrase."""
+    near: int = 240
+    """Clips spoken by machine, per phrase, of what sounds like it but is not; 0 = none."""
+    broken: int = 2
+    """Windows per clip of a phrase in which it breaks off."""
     dev_versions: int = 2
     """Augmented windows per dev clip, for choosing the epoch."""
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "versions", "dev_versions")
+        _require_at_least(self, 0, "near", "broken")
         _require_at_least(self, 4, "negatives")  # a quarter as many are made for dev
 
 

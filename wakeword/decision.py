@@ -30,6 +30,8 @@ class Detection:
     """Smoothed posterior, 0 to 1."""
     threshold: float
     """What the score had to reach."""
+    probability: float | None = None
+    """That it is real, where the phrase is spoken once an hour; None where the bundle is not calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True)

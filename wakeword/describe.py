@@ -38,5 +38,28 @@ def describe(manifest: Manifest, path: Path) -> str:
     if manifest.student is not None:
         gates = ", ".join(f"{phrase} {gate:.3g}" for phrase, gate in manifest.student.gate.items())
         lines.append(f"a student hears everything and wakes the verifier from a score of: {gates}")
+    lines += _dev_lines(manifest)
+    lines.append(verdict_line(manifest))
     lines += [f"licence of {what}: {licence}" for what, licence in manifest.licences.items()]
     return "\n".join(lines)
+
+
+def _dev_lines(manifest: Manifest) -> list[str]:
+    """Misses and false accepts of each phrase on dev, where they were measured."""
+    dev = manifest.results.get("dev", {})
+    lines = ["on dev, at the default thresholds:"] if dev else []
+    for phrase, row in dev.items():
+        missed = ", ".join(f"{m['rate']:.1%} missed {condition}" for condition, m in row["misses"].items())
+        accepts = row["false_accepts"]
+        lines.append(f"  {phrase:<16} {missed}; {accepts['count']} false accepts in {accepts['hours']:.1f} h")
+    return lines
+
+
+def verdict_line(manifest: Manifest) -> str:
+    """Ready or not, why, and what would help most."""
+    verdict = manifest.results.get("verdict")
+    if verdict is None:
+        return "verdict: not judged"
+    if verdict["ready"]:
+        return "verdict: ready"
+    return f"verdict: NOT READY: {'; '.join(verdict['reasons'])}. Next: {verdict['next_step']}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -63,6 +63,7 @@ class Detector:
         self.mode = models.mode
         self.scorer = models.scorer()
         self._decision = Decision(self.phrases, thresholds, self.manifest.decision)
+        self._calibration = self.manifest.calibration.get(self.mode, {})
 
     @property
     def phrases(self) -> tuple[str, ...]:
@@ -112,7 +113,12 @@ class Detector:
         The events do not depend on how the stream is cut into blocks. AudioError for other types or NaN.
         """
         rows = self.scorer.feed(samples)
-        return [event for time_s, posteriors in rows for event in self._decision.update(posteriors, time_s)]
+        events = [event for time_s, posteriors in rows for event in self._decision.update(posteriors, time_s)]
+        return [self._calibrated(event) for event in events]
+
+    def _calibrated(self, event: Detection) -> Detection:
+        curve = self._calibration.get(event.phrase)
+        return replace(event, probability=curve.probability(event.score)) if curve else event
 
 
 def load(

@@ -28,6 +28,23 @@ class Threshold:
     """True when the dev hours were too few to see this rate and a tail fit gave the value."""
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """From a score to the probability that a detection with it is real, by Platt's logistic curve.
+
+    Where the phrase is spoken once an hour. Platt 1999, "Probabilistic outputs for support vector machines".
+    """
+
+    slope: float
+    offset: float
+
+    def probability(self, score: float) -> float:
+        """Of a smoothed posterior, 0 to 1."""
+        odds = max(min(score, 1 - 1e-7), 1e-7)
+        exponent = self.slope * math.log(odds / (1 - odds)) + self.offset
+        return 1 / (1 + math.exp(-max(min(exponent, 50.0), -50.0)))
+
+
 Thresholds: TypeAlias = Mapping[str, Mapping[str, Threshold]]
 """phrase -> false accepts per hour (as text, "0.5") -> threshold, set on dev."""
 
@@ -62,11 +79,14 @@ class Manifest:
     """Where the verifier fires when it listens alone, at every hop."""
     default_fa_per_hour: str
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
+    """mode -> phrase -> what a score means; set on dev."""
     encoder: str = ""
     student: StudentManifest | None = None
     """None where the bundle holds no student."""
     training: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured on dev when the thresholds were set, and the verdict on it."""
     licences: Mapping[str, str] = field(default_factory=dict)
     sample_rate: int = SAMPLE_RATE
     hop_samples: int = HOP_SAMPLES
@@ -130,6 +150,7 @@ def _build_manifest(raw: dict[str, Any]) -> Manifest:
         phrases=phrases,
         thresholds=thresholds,
         decision=DecisionConfig(**raw.pop("decision")),
+        calibration=_build_calibration(raw.pop("calibration", {})),
         student=_build_student(raw.pop("student", None)),
         **raw,
     )
@@ -145,6 +166,18 @@ def _build_thresholds(raw: dict[str, Any]) -> Thresholds:
         phrase: {rate: Threshold(float(t["value"]), bool(t["extrapolated"])) for rate, t in points.items()}
         for phrase, points in raw.items()
     }
+
+
+def _build_calibration(raw: dict[str, Any]) -> Mapping[str, Mapping[str, Calibration]]:
+    built = {
+        mode: {phrase: Calibration(float(c["slope"]), float(c["offset"])) for phrase, c in curves.items()}
+        for mode, curves in raw.items()
+    }
+    if not all(
+        math.isfinite(c.slope) and math.isfinite(c.offset) for m in built.values() for c in m.values()
+    ):
+        raise ValueError("a calibration is not finite")
+    return built
 
 
 def _build_student(raw: dict[str, Any] | None) -> StudentManifest | None:

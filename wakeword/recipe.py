@@ -29,10 +29,12 @@ from export.student import add_student
 from wakeword.audio import as_int16, read_audio
 from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.clips.augment import AugmentConfig, Augmenter
+from wakeword.clips.confusable_clips import synthesise_confusables
 from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips, require_clips
 from wakeword.config import TrainConfig, load_config
+from wakeword.describe import verdict_line
 from wakeword.errors import DataError, TrainingError, UsageError
-from wakeword.evaluate.operating import set_operating_points
+from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.evaluate.run import evaluate, speech_and_noise
 from wakeword.evaluate.summary import summary
 from wakeword.manifest import Mode
@@ -125,9 +127,14 @@ def make_detector(request: Request) -> Bundle:
     policy = _policy(settings, recordings, device, net)
     console.print(f"policy: {policy.name} ({policy.reason})")
     workspace = _workspace(request.out, request.resume)
+    with _stage("near phrases"), _Bars() as bars:
+        near = _near_phrases(recordings.phrases, settings, workspace / "near", bars)
     with _stage("windows"):
         sounds = {split: _Sounds.read(clips) for split, clips in recordings.background.items()}
-        train, dev = (_windows(split, recordings, sounds[split], settings) for split in ("train", "dev"))
+        train, dev = (
+            _windows(split, recordings, sounds[split], [c for c in near if c.split == split], settings)
+            for split in ("train", "dev")
+        )
     with _stage("fine-tune"), _Bars() as bars:
         key = _key(request, recordings)
         history = fine_tune(net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars)
@@ -146,13 +153,14 @@ def make_detector(request: Request) -> Bundle:
             student = _teach(net, train, dev, hours, settings, workspace, key, bars)
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
     with _stage("calibrate"):
-        clips, background = recordings.clips["dev"], recordings.background["dev"]
-        bundle, gate = set_operating_points(draft, clips, background, workspace, settings.seed)
+        heard = Dev.build(recordings.clips["dev"], recordings.background["dev"], settings.seed)
+        bundle, gate = set_operating_points(draft, heard, workspace)
     if gate is not None:
         recalls = ", ".join(
             f"{recall:.1%} of {gate.heard[phrase]} {phrase}" for phrase, recall in gate.recall.items()
         )
         console.print(f"gate: wakes the verifier on {gate.share:.2%} of the dev background, keeps {recalls}")
+    console.print(verdict_line(bundle.manifest), soft_wrap=True)
     save_net(net, settings, request.out.with_suffix(".checkpoint"))
     save_bundle(request.out, bundle)
     shutil.rmtree(workspace)
@@ -227,7 +235,24 @@ def _policy(settings: TrainConfig, recordings: _Recordings, device: torch.device
     return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
 
 
-def _windows(split: str, recordings: _Recordings, sounds: _Sounds, settings: TrainConfig) -> WindowSet:
+def _near_phrases(phrases: Sequence[str], settings: TrainConfig, folder: Path, bars: _Bars) -> list[Clip]:
+    """What sounds like the phrases but is not, spoken by machine for train and dev; none without one."""
+    if not settings.data.near:
+        return []
+    bars.start("near phrases", 1)
+    try:
+        made = synthesise_confusables(
+            phrases, folder, settings.data.near, settings.seed, bars.track, splits=("train", "dev")
+        )
+    except DataError as err:
+        console.print(f"no near phrases to learn from: {err}", style="yellow", soft_wrap=True)
+        return []
+    return [one.clip for one in made]
+
+
+def _windows(
+    split: str, recordings: _Recordings, sounds: _Sounds, near: Sequence[Clip], settings: TrainConfig
+) -> WindowSet:
     samples = window_samples(settings.window_s)
     augmenter = Augmenter(AugmentConfig(), sounds.noise, sounds.speech, samples)
     data = settings.data
@@ -239,6 +264,8 @@ def _windows(split: str, recordings: _Recordings, sounds: _Sounds, settings: Tra
         versions=data.versions if train else data.dev_versions,
         negatives=data.negatives if train else data.negatives // 8,
         seed=settings.seed if train else settings.seed + 1,
+        near=near,
+        broken=data.broken if train else min(data.broken, 1),
     )
 
 
@@ -345,6 +372,10 @@ class _Bars:
     def start(self, stage: str, total: int) -> None:
         """A stage of `total` steps begins."""
         self._task = self._bars.add_task(stage, total=total, note="")
+
+    def track(self, done: int, total: int) -> None:
+        """So many of so many steps are done."""
+        self._bars.update(self._task, completed=done, total=total)
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """So many steps are done."""

@@ -27,8 +27,10 @@ from wakeword.errors import AudioError, DataError
 
 FADE_SAMPLES = SAMPLE_RATE // 100
 """10 ms at every splice."""
-HUSH_DBFS = -75.0
-"""Level of the near-silence around a clip: a good microphone's own noise."""
+MIN_HUSH_DBFS, MAX_HUSH_DBFS = -95.0, -60.0
+"""Level of the near-silence around a clip: a microphone's own noise."""
+P_DIGITAL_SILENCE = 0.25
+"""Clips around which there is none at all, as where a file was padded or a microphone gates."""
 SILENT_DBFS = -119.0
 
 
@@ -49,8 +51,11 @@ def gain(samples: Samples, rng: np.random.Generator, low_db: float = -10.0, high
 
 
 def hush(n_samples: int, rng: np.random.Generator) -> Samples:
-    """Near-silence [n_samples]: white noise at -75 dBFS. A stream is hardly ever digital silence."""
-    return amplify(rng.standard_normal(n_samples, dtype=np.float32), HUSH_DBFS)
+    """Near-silence [n_samples]: white noise at -95 to -60 dBFS, or now and then nothing at all."""
+    if rng.random() < P_DIGITAL_SILENCE:
+        return np.zeros(n_samples, dtype=np.float32)
+    level_dbfs = rng.uniform(MIN_HUSH_DBFS, MAX_HUSH_DBFS)
+    return amplify(rng.standard_normal(n_samples, dtype=np.float32), level_dbfs)
 
 
 def coloured_noise(n_samples: int, rng: np.random.Generator, exponent: float) -> Samples:
@@ -198,9 +203,9 @@ class AugmentConfig:
     """Positives left as recorded, but for place and level."""
     p_noise: float = 0.9
     """Of the others: noise over everything."""
-    p_low_snr: float = 0.2
+    p_low_snr: float = 0.35
     """Of the noisy: ratio from `min_snr_db` to `mid_snr_db`; the rest from there to `max_snr_db`."""
-    min_snr_db: float = 0.0
+    min_snr_db: float = -3.0
     mid_snr_db: float = 5.0
     max_snr_db: float = 20.0
     p_babble: float = 0.4

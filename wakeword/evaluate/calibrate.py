@@ -9,18 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
 
 from wakeword.bundle import Threshold
 from wakeword.decision import DecisionConfig
 from wakeword.errors import DataError
 from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.trace import Trace
+from wakeword.manifest import Calibration
 from wakeword.verifier import logit
 
 MIN_EVENTS = 3
 """A rate of false accepts is counted, not extrapolated, where the hours hold this many."""
 TAIL_PEAKS = 30
 """Highest negative peaks that the tail is fitted to."""
+PRIOR = 0.01
+"""How strongly a calibration's slope is held to 1, against one hour's worth of evidence."""
 LOWEST = 0.1
 """No threshold lies lower: background too quiet to set one says nothing of the next hour's."""
 
@@ -128,3 +133,36 @@ def calibrate_phrase(scores: PhraseScores, fa_per_hour: Sequence[float]) -> dict
         floor = max(floor, value)
         found[rate] = Threshold(min(floor, 1.0), not counted)
     return dict(sorted(found.items()))
+
+
+SPOKEN_PER_HOUR = 1.0
+"""How often a phrase is taken to be spoken, for the probability that a detection is real."""
+
+
+def fit_probability(spoken: Sequence[float], background: Sequence[float], hours: float) -> Calibration:
+    """Platt's curve through the peaks of spoken phrases and of so many hours of background.
+
+    Each spoken phrase counts as its share of one an hour, each background peak as its share of an hour.
+    Peaks of 0, where nothing was suspected, make no detection and do not count. A weak prior (slope about 1)
+    stands in where the two do not overlap.
+    """
+    positive, negative = (
+        logit(np.asarray([peak for peak in peaks if peak > 0], dtype=np.float32)).astype(np.float64)
+        for peaks in (spoken, background)
+    )
+    x = np.concatenate([positive, negative])
+    sign = np.concatenate([np.ones(len(positive)), -np.ones(len(negative))])
+    weight = np.concatenate(
+        [
+            np.full(len(positive), SPOKEN_PER_HOUR / max(len(spoken), 1)),
+            np.full(len(negative), 1 / max(hours, 1e-3)),
+        ]
+    )
+
+    def loss(parameters: npt.NDArray[np.float64]) -> float:
+        slope, offset = parameters
+        fit = float(np.sum(weight * np.logaddexp(0, -sign * (slope * x + offset))))
+        return fit + PRIOR * float((slope - 1) ** 2 + (offset / 10) ** 2)
+
+    slope, offset = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return Calibration(float(max(slope, 0.05)), float(offset))

@@ -104,9 +104,9 @@ class _Judge:
             point.value,
             point.extrapolated,
             {c: self._misses(c, m) for c, m in matches.items()},
-            _false_accepts(self.any.false_accepts(point.value), self.any.hours),
+            false_accept_rate(self.any.false_accepts(point.value), self.any.hours),
             {
-                c: _false_accepts(sum(len(x.false_accepts) for x in m), mixed_hours[c])
+                c: false_accept_rate(sum(len(x.false_accepts) for x in m), mixed_hours[c])
                 for c, m in matches.items()
             },
         )
@@ -120,7 +120,7 @@ class _Judge:
                 self.phrase,
                 rate,
                 threshold,
-                _false_accepts(self.any.false_accepts(threshold), self.any.hours),
+                false_accept_rate(self.any.false_accepts(threshold), self.any.hours),
                 self._misses_at(threshold),
                 beyond,
                 None if beyond is None else self._misses_at(beyond),
@@ -201,7 +201,8 @@ def count_misses(outcomes: Sequence[tuple[bool, str]]) -> Misses:
     return Misses(sum(missed), len(missed), interval)
 
 
-def _false_accepts(count: int, hours: float) -> FalseAccepts:
+def false_accept_rate(count: int, hours: float) -> FalseAccepts:
+    """Count and hours with their interval."""
     return FalseAccepts(count, hours, poisson_rate(count, hours))
 
 

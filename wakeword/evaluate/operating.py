@@ -1,9 +1,12 @@
-"""Where a new detector fires: gate and thresholds, from dev streams, by the scorers that will listen."""
+"""Where a new detector fires, and how good that is: gate, thresholds, calibration and verdict, all from dev.
+
+Everything is heard by the scorers that will listen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,74 +14,109 @@ from typing import Any
 from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.dataset import Clip
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS
-from wakeword.evaluate.calibrate import calibrate
+from wakeword.evaluate.calibrate import calibrate, fit_probability
 from wakeword.evaluate.gate import Gate, Pair, choose_gate
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.run import bundle_scorer, speech_and_noise
+from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace, trace_all
-from wakeword.manifest import Mode, Thresholds
+from wakeword.evaluate.verdict import CLEAN, Heard, dev_figures, judge_dev, results_table
+from wakeword.manifest import Calibration, Mode, Thresholds
 
-GATE_SNR_DB = 10.0
-"""A phrase that passes the gate in this noise passes it in less."""
-GATE_GAP_S = (2.0, 4.0)
-"""Shorter than where misses are counted: the verifier has to hear all of these streams."""
+NOISY, NOISY_SNR_DB = "10 dB", 10.0
+"""The gate is set in this noise: a phrase that passes it there passes it in less."""
+GAP_S = (2.0, 4.0)
+"""Between two phrases; shorter than where a test counts misses: the verifier hears all of these streams."""
 GATE_POSTERIOR = 0.5
 """A phrase that the verifier gives at least this must pass the gate, whatever threshold is chosen later."""
+BACKGROUND_PEAKS = 200
+"""Highest peaks of each dev stream that a calibration looks at."""
 
 
-def set_operating_points(
-    draft: Bundle, clips: Sequence[Clip], background: Sequence[Clip], workspace: Path, seed: int
-) -> tuple[Bundle, Gate | None]:
-    """The draft with its gate and thresholds set.
+@dataclass(frozen=True)
+class Dev:
+    """The streams everything is set on."""
 
-    The gate keeps what the verifier hears of the phrases in mixed streams of `clips`. The thresholds are
-    set on the background without the phrases, for each mode of listening by itself. `workspace` takes the
-    drafts that the worker processes load.
+    negative: list[NegativeStream]
+    mixed: Mapping[str, list[MixedStream]]
+    """condition -> streams with phrases in them."""
+
+    @classmethod
+    def build(cls, clips: Sequence[Clip], background: Sequence[Clip], seed: int) -> Dev:
+        """From dev recordings. The noisy condition is clean where there is no noise."""
+        speech, noise = speech_and_noise(background)
+        levels = {NOISY: NOISY_SNR_DB if noise else None, CLEAN: None}
+        mixed = {
+            name: build_mixed_streams(
+                clips, speech, noise, MixConfig(snr_db=snr_db, gap_s=GAP_S, piece_s=200), seed
+            )
+            for name, snr_db in levels.items()
+        }
+        return cls(build_negative_streams(background), mixed)
+
+
+@dataclass(frozen=True)
+class Listening:
+    """One mode of a draft, as heard on dev."""
+
+    negative: list[Trace]
+    mixed: Heard
+
+
+def set_operating_points(draft: Bundle, dev: Dev, workspace: Path) -> tuple[Bundle, Gate | None]:
+    """The draft with its gate, thresholds, calibration and verdict.
+
+    The gate keeps what the verifier hears of the phrases in noise. The thresholds are set on the background
+    without the phrases, for each mode of listening by itself. `workspace` takes the drafts that the worker
+    processes load.
     """
-    streams = build_negative_streams(background)
-    always = _points(draft, _traces(draft, "verifier", streams, workspace))
+    always = _listen(draft, "verifier", dev, workspace, (NOISY,))
     rate = f"{DEFAULT_FA_PER_HOUR:g}"
-    draft = replace(draft, manifest=replace(draft.manifest, thresholds=always, default_fa_per_hour=rate))
+    points = _points(draft, always.negative)
+    draft = replace(draft, manifest=replace(draft.manifest, thresholds=points, default_fa_per_hour=rate))
     if draft.student is None:
-        return draft, None
-    alone = _traces(draft, "student", streams, workspace)
-    gate = _gate(draft, clips, background, alone, workspace, seed)
-    draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, alone))
-    cascaded = _traces(draft, "cascade", streams, workspace)
-    return _with_student(draft, cascade_thresholds=_points(draft, cascaded)), gate
+        clean = _listen(draft, "verifier", dev, workspace, (CLEAN,), negative=always.negative)
+        return _judged(draft, {"verifier": _joined(always, clean)}), None
+    alone = _listen(draft, "student", dev, workspace, (NOISY,))
+    gate = _gate(draft, alone, always)
+    draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, alone.negative))
+    cascaded = _listen(draft, "cascade", dev, workspace, (NOISY, CLEAN))
+    draft = _with_student(draft, cascade_thresholds=_points(draft, cascaded.negative))
+    return _judged(draft, {"cascade": cascaded, "verifier": always, "student": alone}), gate
 
 
-def _traces(
-    draft: Bundle, mode: Mode, streams: Sequence[NegativeStream | MixedStream], workspace: Path
-) -> list[Trace]:
+def _listen(
+    draft: Bundle,
+    mode: Mode,
+    dev: Dev,
+    workspace: Path,
+    conditions: Sequence[str],
+    negative: list[Trace] | None = None,
+) -> Listening:
+    """Hear the negative streams (unless their traces are given) and these conditions in one mode."""
     path = workspace / "draft.wakeword"
     save_bundle(path, draft)
-    return trace_all(partial(bundle_scorer, path, mode), streams, label=f"dev streams ({mode})")
+    mixed = [stream for name in conditions for stream in dev.mixed[name]]
+    streams = [*mixed, *([] if negative else dev.negative)]
+    traces = iter(trace_all(partial(bundle_scorer, path, mode), streams, label=f"dev streams ({mode})"))
+    heard = {name: [(stream, next(traces)) for stream in dev.mixed[name]] for name in conditions}
+    return Listening(negative or list(traces), heard)
 
 
-def _gate(
-    draft: Bundle,
-    clips: Sequence[Clip],
-    background: Sequence[Clip],
-    alone: Sequence[Trace],
-    workspace: Path,
-    seed: int,
-) -> Gate:
-    speech, noise = speech_and_noise(background)
-    config = MixConfig(snr_db=GATE_SNR_DB if noise else None, gap_s=GATE_GAP_S, piece_s=200)
-    streams = build_mixed_streams(clips, speech, noise, config, seed)
-    student = _traces(draft, "student", streams, workspace)
-    verifier = _traces(draft, "verifier", streams, workspace)
-    pairs = [Pair(s, v, stream.spoken) for s, v, stream in zip(student, verifier, streams, strict=True)]
-    assert draft.manifest.student is not None
-    return choose_gate(
-        pairs,
-        alone,
-        dict.fromkeys(draft.manifest.phrases, GATE_POSTERIOR),
-        draft.manifest.decision,
-        draft.manifest.student,
-    )
+def _joined(one: Listening, other: Listening) -> Listening:
+    return Listening(one.negative, {**one.mixed, **other.mixed})
+
+
+def _gate(draft: Bundle, alone: Listening, always: Listening) -> Gate:
+    pairs = [
+        Pair(student, verifier, stream.spoken)
+        for (stream, student), (_, verifier) in zip(alone.mixed[NOISY], always.mixed[NOISY], strict=True)
+    ]
+    manifest = draft.manifest
+    assert manifest.student is not None
+    posteriors = dict.fromkeys(manifest.phrases, GATE_POSTERIOR)
+    return choose_gate(pairs, alone.negative, posteriors, manifest.decision, manifest.student)
 
 
 def _points(draft: Bundle, traces: Sequence[Trace]) -> Thresholds:
@@ -86,6 +124,30 @@ def _points(draft: Bundle, traces: Sequence[Trace]) -> Thresholds:
     return {
         phrase: {f"{rate:g}": by_rate[rate] for rate in sorted(by_rate)} for phrase, by_rate in points.items()
     }
+
+
+def _judged(draft: Bundle, modes: Mapping[Mode, Listening]) -> Bundle:
+    """The draft with what its scores mean in each mode, and the verdict on its default one."""
+    manifest = draft.manifest
+    calibration = {str(mode): _calibration(draft, heard) for mode, heard in modes.items()}
+    heard = modes[manifest.mode]
+    figures = dev_figures(manifest, manifest.thresholds_of(manifest.mode), heard.mixed, heard.negative)
+    clips = {phrase: int(n.get("train", 0)) for phrase, n in manifest.training.get("clips", {}).items()}
+    hours = float(manifest.training.get("background_hours", {}).get("train", 0.0))
+    verdict = judge_dev(figures, float(manifest.default_fa_per_hour), clips, hours)
+    results = {**manifest.results, **results_table(figures, verdict)}
+    return replace(draft, manifest=replace(manifest, calibration=calibration, results=results))
+
+
+def _calibration(draft: Bundle, heard: Listening) -> Mapping[str, Calibration]:
+    manifest = draft.manifest
+    curves = {}
+    for phrase in manifest.phrases:
+        pairs = [(trace, stream.spoken) for streams in heard.mixed.values() for stream, trace in streams]
+        scores = PhraseScores(phrase, manifest.decision, pairs, heard.negative)
+        background = scores.negative_peaks(BACKGROUND_PEAKS)
+        curves[phrase] = fit_probability(scores.phrase_peaks(), background.tolist(), scores.hours)
+    return curves
 
 
 def _with_student(draft: Bundle, **changes: Any) -> Bundle:
