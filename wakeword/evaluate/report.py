@@ -20,7 +20,15 @@ import soundfile
 from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.errors import DataError
 from wakeword.evaluate.plots import det_plot, histogram_plot
-from wakeword.evaluate.result import AtThreshold, EvaluationResult, Excerpt, FalseAccepts, Misses
+from wakeword.evaluate.result import (
+    Accepted,
+    AtThreshold,
+    ConfusableResult,
+    EvaluationResult,
+    Excerpt,
+    FalseAccepts,
+    Misses,
+)
 
 
 def write_report(result: EvaluationResult, out_dir: str | os.PathLike[str]) -> Path:
@@ -43,8 +51,8 @@ def write_report(result: EvaluationResult, out_dir: str | os.PathLike[str]) -> P
 
 def as_json(value: Any) -> Any:
     """Plain values for JSON: dataclasses by field, rates beside counts, no audio; NaN becomes null."""
-    if isinstance(value, Misses | FalseAccepts):
-        rate = value.rate if isinstance(value, Misses) else value.per_hour
+    if isinstance(value, Misses | FalseAccepts | Accepted):
+        rate = value.per_hour if isinstance(value, FalseAccepts) else value.rate
         return {**_fields(value), "rate": as_json(rate)}
     if is_dataclass(value):
         return _fields(value)
@@ -80,6 +88,7 @@ def as_html(result: EvaluationResult) -> str:
         mixed=_mixed_table(result),
         misses=_clips(result.worst_misses, "No phrase was missed at the default thresholds."),
         accepts=_clips(result.worst_false_accepts, "The background is empty."),
+        confusables=confusable_section(result.confusables),
         footer=html.escape(_footer(result)),
     )
 
@@ -218,6 +227,33 @@ def _mixed_table(result: EvaluationResult) -> str:
         for c in result.conditions
     ]
     return table(["condition", *(html.escape(p) for p in result.phrases)], rows)
+
+
+def confusable_section(found: ConfusableResult | None) -> str:
+    """Accept rates by kind, the texts most accepted, and recordings to listen to."""
+    if found is None:
+        return '<p class="soft">None were played; evaluate with --confusables FOLDER.</p>'
+    phrases = sorted(found.total.by_phrase)
+    held_out = found.total.held_out[1] > 0
+    rows = [_accepted_row(row, phrases, held_out) for row in (*found.by_kind, found.total)]
+    head = ["kind", "accepted", *(["texts never trained on"] if held_out else []), *map(html.escape, phrases)]
+    parts = [table(head, rows, last_is_total=True)]
+    if found.texts:
+        cells = [
+            [html.escape(t.text), t.kind, html.escape(t.phrase), f"{t.accepted} of {t.spoken}"]
+            for t in found.texts
+        ]
+        parts += ["<h3>Accepted most</h3>", table(["text", "kind", "taken for", "times"], cells)]
+    parts += ["<h3>Nearest to being taken for a phrase</h3>", _clips(found.excerpts, "None.")]
+    return "".join(parts)
+
+
+def _accepted_row(row: Accepted, phrases: Sequence[str], held_out: bool) -> list[str]:
+    interval = f"{percent(row.interval.low)} to {percent(row.interval.high)}"
+    main = f"{percent(row.rate)}<small>{interval} ({row.accepted} of {row.spoken})</small>"
+    shares = [row.held_out] if held_out else []
+    shares += [row.by_phrase.get(phrase, (0, 0)) for phrase in phrases]
+    return [html.escape(row.kind), main, *(f"{k} of {n}" if n else "–" for k, n in shares)]
 
 
 def _clips(excerpts: Sequence[Excerpt], none: str) -> str:

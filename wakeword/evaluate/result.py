@@ -126,6 +126,49 @@ class Histogram:
     background: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """Confusables of one kind that were taken for a phrase, any phrase, at the default thresholds."""
+
+    kind: str
+    accepted: int
+    spoken: int
+    interval: Interval
+    """Wilson's, of the share: 95 %."""
+    held_out: tuple[int, int]
+    """Accepted and spoken, of texts that no training has used."""
+    by_phrase: dict[str, tuple[int, int]]
+    """Accepted and spoken, by the phrase that they are near to."""
+
+    @property
+    def rate(self) -> float:
+        """Accepted / spoken; NaN for none spoken."""
+        return self.accepted / self.spoken if self.spoken else float("nan")
+
+
+@dataclass(frozen=True)
+class AcceptedText:
+    """A text that was taken for a phrase."""
+
+    text: str
+    kind: str
+    phrase: str
+    """What it was taken for."""
+    accepted: int
+    spoken: int
+
+
+@dataclass(frozen=True)
+class ConfusableResult:
+    """How hard to fool the detector is."""
+
+    by_kind: tuple[Accepted, ...]
+    total: Accepted
+    texts: tuple[AcceptedText, ...]
+    """The most accepted."""
+    excerpts: tuple[Excerpt, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """Everything a report shows."""
@@ -144,6 +187,8 @@ class EvaluationResult:
     by_source: tuple[SourceFalseAccepts, ...]
     worst_misses: tuple[Excerpt, ...]
     worst_false_accepts: tuple[Excerpt, ...]
+    confusables: ConfusableResult | None = None
+    """None: no confusables were played."""
     facts: dict[str, Any]
     """Seed, hours, speakers, seconds taken, model size, version."""
 

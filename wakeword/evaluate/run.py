@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from wakeword.bundle import load_bundle
+from wakeword.clips.confusable_clips import ConfusableClip
 from wakeword.clips.dataset import Clip
 from wakeword.detector import load_models
 from wakeword.errors import DataError
+from wakeword.evaluate.confusable import count_confusables, hear_confusables
 from wakeword.evaluate.judge import Heard, judge
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.report import write_report
@@ -42,6 +44,7 @@ def evaluate(
     max_phrases: int | None = None,
     progress: bool = True,
     mode: Mode | None = None,
+    confusables: Sequence[ConfusableClip] = (),
 ) -> EvaluationResult:
     """Judge a bundle on mixed and negative streams and write `report.html` and `report.json`.
 
@@ -57,6 +60,7 @@ def evaluate(
         max_phrases: clips per phrase, chosen by the seed; None = all.
         progress: show a bar on stderr.
         mode: who listens; None = as `wakeword.load` has it.
+        confusables: recordings that must not be taken for a phrase, each played once in background speech.
 
     Raises DataError where there is nothing to judge on, BundleError for a bad bundle.
     """
@@ -77,6 +81,12 @@ def evaluate(
     facts = {"seed": seed, "model_bytes": path.stat().st_size, "encoder": manifest.encoder, **heard.facts}
     facts["mode"] = mode or manifest.mode
     result = replace(result, model=manifest.name, facts=facts)
+    if confusables:
+        scorer = partial(bundle_scorer, path, mode)
+        outcomes = hear_confusables(
+            scorer, confusables, background or noise, manifest, seed, processes, progress
+        )
+        result = replace(result, confusables=count_confusables(outcomes))
     write_report(result, out_dir)
     return result
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wakeword.evaluate.report import percent
-from wakeword.evaluate.result import AtThreshold, EvaluationResult, FalseAccepts, Misses
+from wakeword.evaluate.result import AtThreshold, ConfusableResult, EvaluationResult, FalseAccepts, Misses
 
 WIDTH = 26
 
@@ -25,8 +25,19 @@ def summary(result: EvaluationResult) -> str:
             _line("mean", [*means, f"{accepts:.2f}"]),
             *_latencies(result),
             f"  the verifier ran on {percent(result.facts['verifier_share'])} of the background's hops",
+            *_confusables(result.confusables),
         ]
     )
+
+
+def _confusables(found: ConfusableResult | None) -> list[str]:
+    """Share of near phrases that were taken for a phrase, over all and by kind."""
+    if found is None:
+        return []
+    total = found.total
+    kinds = ", ".join(f"{row.kind} {percent(row.rate)}" for row in found.by_kind)
+    interval = f"{percent(total.interval.low)} to {percent(total.interval.high)}"
+    return [f"  near phrases accepted: {percent(total.rate)} ({interval}) of {total.spoken}: {kinds}"]
 
 
 def _latencies(result: EvaluationResult) -> list[str]:
