@@ -41,9 +41,8 @@ class VirtualMic:
         }
         self._process = self._start()
         # norewinds: without it the sink renders two seconds at a time while no one listens
-        sink = ["sink_name=vmic", f"rate={rate}", f"channels={channels}", "norewinds=1"]
-        self._sink = self._pactl("load-module", "module-null-sink", *sink)
-        self._pactl("set-default-source", "vmic.monitor")
+        self._made_of = ["sink_name=vmic", f"rate={rate}", f"channels={channels}", "norewinds=1"]
+        self.plug()
 
     def __enter__(self) -> VirtualMic:
         return self
@@ -66,6 +65,11 @@ class VirtualMic:
         return subprocess.Popen(
             command, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+
+    def plug(self) -> None:
+        """Bring the microphone, once more after `unplug`."""
+        self._sink = self._pactl("load-module", "module-null-sink", *self._made_of)
+        self._pactl("set-default-source", "vmic.monitor")
 
     def unplug(self) -> None:
         """Take the microphone away from whoever records."""

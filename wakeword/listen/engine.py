@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import HOP_S, HOP_SAMPLES, SAMPLE_RATE, Samples, as_float
+from wakeword.audio import HOP_S, SAMPLE_RATE, Samples, as_float
 from wakeword.decision import Detection
 from wakeword.detector import Detector
 from wakeword.errors import UsageError
@@ -26,10 +26,8 @@ from wakeword.listen.hub import Hub
 from wakeword.listen.loaded import Loaded
 from wakeword.listen.pulse import PulseMaker
 from wakeword.listen.settings import ClipSettings
+from wakeword.manifest import Manifest
 from wakeword.scorer import hops_to_fill
-
-RECENT_S = 0.32
-"""A new model may report what it finds at most so far back: what the old one was about to find."""
 
 
 class Engine:
@@ -108,8 +106,6 @@ class Stream:
         self._pulse = PulseMaker(name)
         self._loaded = engine.loaded
         self._detectors: list[Detector] = [one.detector() for one in self._loaded]
-        self._reported: dict[str, float] = {}
-        self._watched_until_s = -np.inf
 
     @property
     def time_s(self) -> float:
@@ -167,54 +163,37 @@ class Stream:
             samples = samples[n:]
 
     def _hear(self, piece: Samples) -> list[Heard]:
-        late = self._follow() if self._loaded is not self._engine.loaded else []
+        if self._loaded is not self._engine.loaded:
+            self._follow()
         self._history.append(piece)
-        found = [(one.name, e) for one, d in self._heard_by() for e in d.feed(piece)]
-        return [self._report(model, event) for model, event in late + found if self._is_new(event)]
+        heard_by = zip(self._loaded, self._detectors, strict=True)
+        found = [(one.name, event) for one, detector in heard_by for event in detector.feed(piece)]
+        return [self._report(model, event) for model, event in found if self._is_wanted(event.phrase)]
 
-    def _heard_by(self) -> Iterator[tuple[Loaded, Detector]]:
-        return zip(self._loaded, self._detectors, strict=True)
-
-    def _is_new(self, event: Detection) -> bool:
-        if self._wanted is not None and event.phrase not in self._wanted:
-            return False
-        before_s = self._reported.get(event.phrase, -np.inf)
-        told = event.time_s < self._watched_until_s and event.time_s - before_s < _silence_s(self._loaded)
-        return not told
+    def _is_wanted(self, phrase: str) -> bool:
+        return self._wanted is None or phrase in self._wanted
 
     def _report(self, model: str, event: Detection) -> Heard:
-        self._reported[event.phrase] = event.time_s
         heard = Heard(self._engine.number(), event, model, self.name, time.time())
         self._hub.publish(heard)
         return heard
 
-    def _follow(self) -> list[tuple[str, Detection]]:
-        """Take the engine's new models, and let them hear the last seconds: they go on as if always there.
-
-        What they find there has been reported, or was passed over by the old models, and is left out but for
-        the last moment, in which the old ones may have been about to find it. For a while, an event that the
-        old models have reported is not reported once more.
-        """
+    def _follow(self) -> None:
+        """Take the engine's new models: they hear the last seconds first and go on where the old are."""
+        old = list(zip(self._loaded, self._detectors, strict=True))
         self._loaded = self._engine.loaded
         start, sound = self._history.cut(self._history.start, self._history.end)
         self._detectors = [one.detector() for one in self._loaded]
-        now_s = self.time_s
-        self._watched_until_s = now_s + _silence_s(self._loaded)
-        late = []
-        for one, detector in self._heard_by():
-            detector.skip(start)
-            late += [(one.name, e) for e in detector.feed(sound) if e.time_s > now_s - RECENT_S]
-        return late
-
-
-def _silence_s(loaded: Sequence[Loaded]) -> float:
-    """No model reports a phrase again within this."""
-    return max(RECENT_S, *(one.models.manifest.decision.refractory_s for one in loaded))
+        for one, detector in zip(self._loaded, self._detectors, strict=True):
+            same_first = sorted(old, key=lambda pair: pair[0].name != one.name)
+            detector.join(start, sound, [other for _, other in same_first])
 
 
 def _memory_s(loaded: Sequence[Loaded]) -> float:
     """Sound after which a new detector is where one that has always listened is."""
-    hops = max(
-        hops_to_fill(one.models.manifest) + one.models.manifest.decision.smoothing_hops for one in loaded
-    )
-    return hops * HOP_S + min(_silence_s(loaded), 10.0) + 4 * HOP_SAMPLES / SAMPLE_RATE
+    return max(_memory_hops(one.models.manifest) for one in loaded) * HOP_S
+
+
+def _memory_hops(manifest: Manifest) -> int:
+    hangover = manifest.student.hangover_hops if manifest.student else 0
+    return hops_to_fill(manifest) + manifest.decision.smoothing_hops + hangover + 4

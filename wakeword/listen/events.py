@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Literal, TypeAlias
 
-from wakeword.audio import SAMPLE_RATE, Samples
+from wakeword.audio import SAMPLE_RATE, Samples, as_int16
 from wakeword.decision import Detection
 
 MICROPHONE = "microphone"
@@ -56,6 +58,16 @@ class Clip:
     def seconds(self) -> float:
         """Its length."""
         return len(self.samples) / SAMPLE_RATE
+
+    def wav(self) -> bytes:
+        """As a WAV file, 16 bits."""
+        file = io.BytesIO()
+        with wave.open(file, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(SAMPLE_RATE)
+            out.writeframes(as_int16(self.samples).astype("<i2").tobytes())
+        return file.getvalue()
 
 
 @dataclass(frozen=True)

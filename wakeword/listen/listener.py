@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import replace
@@ -21,6 +22,8 @@ from wakeword.listen.parts import Parts
 from wakeword.listen.settings import ListenSettings, PointSettings
 from wakeword.listen.settings_text import write_point
 from wakeword.listen.sources import Gap, Source
+
+log = logging.getLogger(__name__)
 
 TAIL_SAMPLES = 2 * SAMPLE_RATE
 """Silence after sound that ends, so that a phrase at its very end is heard out."""
@@ -156,7 +159,9 @@ class Listener:
         if isinstance(self._source, LastingMicrophone) and settings.microphone != before.microphone:
             self._source.change(settings.microphone)
         self.parts.adapt()
-        self.hub.solved("reload")
+        self.hub.solved("reload", "taken")
+        fires = ", ".join(f"{phrase} at {value:.3g}" for phrase, value in self.engine.thresholds.items())
+        log.info("reloaded (%s): %s", why, fires)
         self.hub.publish(Reloaded(self.engine.phrases, self.engine.thresholds, why))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wakeword
-from wakeword.audio import SAMPLE_RATE, write_wav
+from wakeword.audio import SAMPLE_RATE
 from wakeword.errors import WakewordError
 from wakeword.listen.events import Clip, Heard
 from wakeword.listen.settings import SaveSettings
@@ -47,17 +47,24 @@ class Saver:
 
     def __call__(self, clip: Clip) -> None:
         """Write one clip: first the WAV, then the JSON that makes it count."""
-        self._make_room(2 * len(clip.samples) + 2_000)
-        stem = self._folder / file_stem(clip.heard)
-        write_wav(Path(f"{stem}.wav"), clip.samples)
-        about = Path(f"{stem}.json")
-        partial = about.with_name(f".{about.name}.part")
+        sound, about = clip.wav(), json.dumps(describe(clip), indent=1) + "\n"
+        self._make_room(len(sound) + len(about))
+        stem = file_stem(clip.heard)
+        self._write(f"{stem}.wav", sound)
         try:
-            partial.write_text(json.dumps(describe(clip), indent=1) + "\n", encoding="utf-8")
-            partial.replace(about)
+            self._write(f"{stem}.json", about.encode())
+        except WakewordError:
+            (self._folder / f"{stem}.wav").unlink(missing_ok=True)
+            raise
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Whole or not at all."""
+        partial = self._folder / f".{name}.part"
+        try:
+            partial.write_bytes(data)
+            partial.replace(self._folder / name)
         except OSError as err:
-            Path(f"{stem}.wav").unlink(missing_ok=True)
-            raise WakewordError(f"cannot write {about}: {err.strerror}") from err
+            raise WakewordError(f"cannot write to {self._folder}: {err.strerror}") from err
         finally:
             partial.unlink(missing_ok=True)
 

@@ -49,14 +49,15 @@ def run(listener: Listener, file: str | None = None) -> None:
     with until_stopped(), open_source(file, listener.settings.microphone, listener.hub) as source:
         if file is None:
             _greet(listener, source)
-            reloader = Reloader(listener)
-            try:
-                with reload_on_hangup(reloader):
-                    listener.run(source)
-            finally:
-                reloader.close()
-        else:
+        if file not in (None, "-"):
             listener.run(source)
+            return
+        reloader = Reloader(listener)
+        try:
+            with reload_on_hangup(reloader):
+                listener.run(source)
+        finally:
+            reloader.close()
 
 
 def _greet(listener: Listener, source: Source | None) -> None:
