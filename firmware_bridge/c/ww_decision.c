@@ -26,7 +26,7 @@ void ww_decision_score(ww_decision *decision, uint8_t window, uint8_t score)
 int ww_decision_slice(ww_decision *decision, uint8_t window, uint8_t cutoff, uint8_t *mean, uint8_t *peak)
 {
     uint32_t sum = 0;
-    uint8_t i;
+    uint8_t i, highest = 0;
     if (decision->recent[decision->newest] < cutoff && decision->unheard > 0) {
         --decision->unheard;
     }
@@ -34,15 +34,15 @@ int ww_decision_slice(ww_decision *decision, uint8_t window, uint8_t cutoff, uin
         return 0;
     }
     decision->is_new = 0;
-    *peak = 0;
     for (i = 0; i < window; ++i) {
         sum += decision->recent[i];
-        *peak = decision->recent[i] > *peak ? decision->recent[i] : *peak;
+        highest = decision->recent[i] > highest ? decision->recent[i] : highest;
     }
     if (sum <= (uint32_t)cutoff * window) {
         return 0;
     }
     *mean = (uint8_t)(sum / window);
+    *peak = highest;
     forget(decision);
     return 1;
 }
