@@ -142,7 +142,7 @@ def load_recogniser(name: str = PACKAGED[0], model: Path | None = None) -> Recog
 
 
 def spellings(phrase: str) -> tuple[str, ...]:
-    """How a transcript may begin with the phrase: `Smart mirror`, `Smart Mirror`, `smart mirror`, each after a space."""
+    """How a transcript may begin with the phrase: " Smart mirror", " Smart Mirror" or " smart mirror"."""
     return tuple(f" {text}" for text in dict.fromkeys((phrase.capitalize(), phrase.title(), phrase)))
 
 
@@ -158,7 +158,7 @@ class PhraseScorer(nn.Module):
     words: Tensor
 
     def __init__(self, recogniser: Recogniser, phrases: Sequence[str], vocabulary: int = 0) -> None:
-        """`vocabulary` is how many tokens (the first, the most frequent) compete with the phrases'; 0 = all."""
+        """`vocabulary` is how many tokens, the most frequent, compete with the phrases' own; 0 = all."""
         super().__init__()
         decoder = recogniser.decoder
         texts = [[recogniser.encode(spelling) for spelling in spellings(phrase)] for phrase in phrases]

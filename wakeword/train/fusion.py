@@ -30,7 +30,7 @@ class Fusion:
 
 
 class FusedNet(WakewordNet):
-    """A trained net whose logits hold the recogniser's opinion too. Exported as any other; nothing is trained."""
+    """A trained net whose logits hold the recogniser's opinion too; exported as any other."""
 
     def __init__(self, net: WakewordNet, scorer: PhraseScorer, fusion: Fusion) -> None:
         nn.Module.__init__(self)
@@ -42,9 +42,21 @@ class FusedNet(WakewordNet):
     def opinions(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The head's logits [B, K] and the recogniser's log-probabilities [B, K], encoding x once."""
         frames = self.encoder(x)
-        return self.head(pool_frames(frames, self.pool)), self.scorer(frames[:, -self.listened :])
+        return self.head(self.pooled(frames)), self.read(frames)
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """The encoder's frames as the head takes them."""
+        return pool_frames(frames, self.pool)
+
+    def read(self, frames: Tensor) -> Tensor:
+        """The recogniser's log-probabilities [B, K] from the encoder's frames [B, F, D]."""
+        text: Tensor = self.scorer(frames[:, -self.listened :])
+        return text
+
+    def fuse(self, logits: Tensor, text: Tensor) -> Tensor:
+        """Both opinions as logits [B, K]."""
+        return logits + self.fusion.weight * text.clamp(min=self.fusion.floor)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of windows [B, 80, T] -> [B, K]."""
-        logits, text = self.opinions(x)
-        return logits + self.fusion.weight * text.clamp(min=self.fusion.floor)
+        return self.fuse(*self.opinions(x))
