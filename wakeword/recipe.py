@@ -29,7 +29,7 @@ from export.student import add_student
 from wakeword.audio import as_int16, read_audio
 from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.clips.augment import AugmentConfig, Augmenter
-from wakeword.clips.confusable_clips import synthesise_confusables
+from wakeword.clips.confusable_clips import find_confusables, synthesise_confusables
 from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips, require_clips
 from wakeword.config import TrainConfig, load_config
 from wakeword.describe import verdict_line
@@ -317,15 +317,23 @@ def judge(
     max_clips: int | None,
     seed: int,
     mode: Mode | None,
+    confusables: Path | None = None,
 ) -> str:
-    """Judge a bundle on one split of the recordings; write the report and return its summary."""
+    """Judge a bundle on one split of the recordings; write the report and return its summary.
+
+    `confusables` is a folder of near phrases, played too; where there is none they are made.
+    """
     levels = [snr_of(text) for text in snrs]
     known = load_bundle(model).manifest.phrases
     clips, rejected = check_clips(_of_split(load_clips(phrases, known), split))
     _warn(rejected)
     sounds = _of_split(load_background(background), split)
     speech, noise = speech_and_noise(sounds)
-    result = evaluate(model, clips, speech, noise, out, levels, seed=seed, max_phrases=max_clips, mode=mode)
+    near = find_confusables(confusables, known, split, seed) if confusables else []
+    result = evaluate(
+        model, clips, speech, noise, out, levels,
+        seed=seed, max_phrases=max_clips, mode=mode, confusables=near,
+    )  # fmt: skip
     return f"{summary(result)}\nreport: {out / 'report.html'}"
 
 

@@ -34,6 +34,8 @@ from wakeword.errors import DataError, UsageError
 MORE_COLUMNS = ("phrase", "confusable", "text", "distance", "held_out")
 SMALLER_SPLITS = 4
 """For dev and for test a quarter as many clips are made as for training."""
+JUDGED = 100
+"""Clips of each phrase, where they are made to judge a detector."""
 HELD_OUT = 4
 """Every so-manieth near phrase and longer word is spoken for the test only."""
 G2P_VOICES = {"en": "en-us"}
@@ -189,6 +191,17 @@ def load_confusables(folder: Path, split: Split | None = None) -> list[Confusabl
             "it needs an index.csv of synthesised ones, or a folder per kind"
         )
     return chosen
+
+
+def find_confusables(folder: Path, phrases: Sequence[str], split: str, seed: int = 1) -> list[ConfusableClip]:
+    """The recordings in a folder for a split ("all": of any); a folder that is not there is filled first.
+
+    Raises DataError where there is none, and where none can be made.
+    """
+    wanted = next((s for s in SPLITS if s == split), None)
+    if not folder.exists():
+        synthesise_confusables(phrases, folder, JUDGED * SMALLER_SPLITS, seed, splits=[wanted or "test"])
+    return load_confusables(folder, wanted)
 
 
 def _listed(folder: Path) -> Iterator[ConfusableClip]:

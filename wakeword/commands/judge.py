@@ -29,6 +29,12 @@ from wakeword.manifest import Mode
 @click.option("--split", type=click.Choice(["dev", "test", "all"]), default="test", show_default=True)
 @click.option("--max-clips", type=int, default=None, help="Clips per phrase, all if not given.")
 @click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--confusables",
+    type=EXISTING,
+    default=None,
+    help="Folder of near phrases that are to be refused; made by machine if it is not there.",
+)
 @MODE
 def evaluate(
     model: Path,
@@ -39,12 +45,13 @@ def evaluate(
     split: str,
     max_clips: int | None,
     seed: int,
+    confusables: Path | None,
     mode: Mode | None,
 ) -> None:
     """Judge MODEL on streams: misses, false accepts per hour, latency; writes report.html and report.json."""
     from wakeword.recipe import judge
 
-    click.echo(judge(model, phrases, background, out, snr, split, max_clips, seed, mode))
+    click.echo(judge(model, phrases, background, out, snr, split, max_clips, seed, mode, confusables))
 
 
 @click.command()
