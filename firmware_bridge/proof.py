@@ -163,13 +163,17 @@ def _core(build: Build, expected: Expected, pcm: Pcm, work: Path, core: Core) ->
     if why_not := _does_not_fit(build, core):
         return Outcome(core.name, None, why_not)
     proof, includes = C_DIR / "proof", [build.folder / "src", C_DIR / "proof"]
-    qemu.compile_for(core, [*build.sources, proof / "trace.c"], includes, work / "trace.elf")
+    objects = qemu.compile_objects(core, build.sources, includes, work)
+    qemu.link(core, proof / "trace.c", objects, includes, work / "trace.elf")
     pcm.tofile(work / "input.s16")
     qemu.emulate(core, work / "trace.elf", work, CORE_TIMEOUT_S)
     sizes = []
-    for name, flags in (("with", ("-DWITH_LIBRARY",)), ("without", ())):
-        qemu.compile_for(core, [*build.sources, proof / "size.c"], includes, work / f"{name}.elf", *flags)
-        sizes.append(qemu.section_sizes(core, work / f"{name}.elf"))
+    for elf, parts, flags in (
+        (work / "with.elf", objects, ("-DWITH_LIBRARY",)),
+        (work / "without.elf", [], ()),
+    ):
+        qemu.link(core, proof / "size.c", parts, includes, elf, *flags)
+        sizes.append(qemu.section_sizes(core, elf))
     cost = _cost(work, {section: n - sizes[1][section] for section, n in sizes[0].items()})
     note = f"QEMU {core.machine}" + (f", {core.note}" if core.note else "")
     return Outcome(core.name, _compare(work, expected), note=note, cost=cost)

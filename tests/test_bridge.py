@@ -181,8 +181,10 @@ def test_an_emulated_microcontroller_on_its_uart(device: tuple[Path, CModel], tm
     folder, model = device
     core = qemu.CORES["cortex-m4"]
     need(*core.tools)
-    sources = [*sorted(qemu.C_DIR.glob("ww*.c")), folder / "ww_model.c", qemu.C_DIR / "proof" / "device.c"]
-    qemu.compile_for(core, sources, [qemu.C_DIR, folder], tmp_path / "device.elf")
+    includes = [qemu.C_DIR, folder, qemu.C_DIR / "proof"]
+    sources = [*sorted(qemu.C_DIR.glob("ww*.c")), folder / "ww_model.c"]
+    objects = qemu.compile_objects(core, sources, includes, tmp_path)
+    qemu.link(core, qemu.C_DIR / "proof" / "device.c", objects, includes, tmp_path / "device.elf")
     want = expected(model, np.fromfile(folder / "input.s16", dtype=np.int16))
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
         port = server.getsockname()[1]
