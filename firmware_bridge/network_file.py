@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -93,7 +94,8 @@ def _ends(conv: Conv) -> dict[str, Any]:
 def load_model(path: str | os.PathLike[str]) -> FirmwareModel:
     """Read what `save_model` wrote; BundleError for anything else."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # From memory: numpy leaves a file that it cannot read open.
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as arrays:
             text = json.loads(str(arrays["model"]))
             if text["format"] != FORMAT:
                 raise BundleError(f"{path}: of format {text['format']}, this version reads {FORMAT}")

@@ -31,6 +31,8 @@ class ReferenceNet:
         waiting = np.concatenate([self._waiting, features])
         n_steps = len(waiting) // self.net.stride
         self._waiting = waiting[n_steps * self.net.stride :]
+        if not n_steps:
+            return np.zeros(0, dtype=np.uint8)
         steps = waiting[: n_steps * self.net.stride].reshape(n_steps, self.net.stride, N_FEATURES)
         return self.net.sigmoid[self.logits(steps).astype(np.int64) + 128]
 

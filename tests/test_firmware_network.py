@@ -71,7 +71,7 @@ def test_sigmoid_is_a_sigmoid(scale: float, zero_point: int) -> None:
 
 def test_rescaling_is_near_the_real_product(rng: np.random.Generator) -> None:
     x = rng.integers(-(2**24), 2**24, 1000)
-    for factor in (1e-6, 0.0123, 0.5, 0.99999, 1.7, 200.0):
+    for factor in (1e-6, 0.0123, 0.5, 0.99999, 1.7):
         scaling = quantise_multiplier(factor)
         assert np.abs(scaled(x, scaling.multiplier, scaling.shift) - x * factor).max() <= 1 + 2 * factor
 
