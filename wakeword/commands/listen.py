@@ -65,11 +65,15 @@ def listen(
     if config is None:
         settings = _settings(context, ui, **flags)
     else:
-        if extra := [o for o in context.params if o not in WITH_CONFIG and context.params[o]]:
-            raise UsageError(f"--config excludes {extra[0].replace('_', '-')}; set it in {config}")
+        if extra := [p for p in context.command.params if p.name not in WITH_CONFIG and _given(context, p)]:
+            raise UsageError(f"--config excludes {extra[0].get_error_hint(context)}; set it in {config}")
         settings = load_config(config, ListenSettings)
         logs.set_up(settings.log)
     service.run(Listener(settings, config, ui), source)
+
+
+def _given(context: click.Context, parameter: click.Parameter) -> bool:
+    return bool(context.params.get(parameter.name or ""))
 
 
 def _settings(

@@ -50,6 +50,11 @@ class LastingMicrophone(Source):
         microphone = self._microphone
         return microphone.lag_s if microphone else 0.0
 
+    @property
+    def here(self) -> bool:
+        """False while there is no microphone."""
+        return self._microphone is not None
+
     def change(self, settings: MicrophoneSettings) -> None:
         """Go on with another device or channel; from any thread."""
         self._settings = settings

@@ -71,11 +71,10 @@ class Listener:
         with self._reloading:
             try:
                 settings = load_config(self.config, ListenSettings) if self.config else self.settings
-                loaded = self._load(settings, self.engine.loaded)
+                self._take(settings, self._load(settings, self.engine.loaded), why)
             except WakewordError as err:
                 self.hub.problem("reload", f"refused, going on as before: {err}")
                 return False
-            self._take(settings, loaded, why)
             return True
 
     def tune(self, phrase: str, fa_per_hour: float) -> None:
@@ -114,11 +113,12 @@ class Listener:
     def run(self, source: Source | None) -> float:
         """Listen until the source ends or `stop` is called (no source: until that); return seconds heard.
 
-        Ends with what was given to `fail`, and with the source's own errors.
+        Ends with what was given to `fail`, with the source's own errors, and at once where a part cannot be:
+        UsageError for its settings, NotInstalledError.
         """
         self._source = source
-        self.parts.adapt()
         try:
+            self.parts.adapt(strict=True)
             seconds = self._idle() if source is None else self._listen(source)
         finally:
             self.parts.close()
@@ -154,8 +154,8 @@ class Listener:
         return [load_model(model, self.folder, known) for model in settings.models]
 
     def _take(self, settings: ListenSettings, loaded: list[Loaded], why: str) -> None:
-        before, self.settings = self.settings, settings
         self.engine.swap(loaded)
+        before, self.settings = self.settings, settings
         if isinstance(self._source, LastingMicrophone) and settings.microphone != before.microphone:
             self._source.change(settings.microphone)
         self.parts.adapt()

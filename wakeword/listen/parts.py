@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wakeword.errors import WakewordError
+from wakeword.errors import UsageError, WakewordError
 
 if TYPE_CHECKING:
     from wakeword.listen.listener import Listener
@@ -30,13 +30,17 @@ class Part(Protocol):
         """End it, within two seconds or so. May be called twice."""
 
 
+class NotInstalledError(WakewordError):
+    """A package of an extra is missing."""
+
+
 @contextmanager
 def needs(package: str, extra: str) -> Iterator[None]:
-    """Around the import of an optional package: WakewordError that says how to install it."""
+    """Around the import of an optional package: an error that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as err:
-        raise WakewordError(f"this needs {package}; run: pip install 'wakeword[{extra}]'") from err
+        raise NotInstalledError(f"this needs {package}; run: pip install 'wakeword[{extra}]'") from err
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,13 @@ class Parts:
         """Names of those that run."""
         return tuple(self._running)
 
-    def adapt(self) -> None:
-        """Start, restart and end parts as the settings now ask; those that fail are tried again later."""
-        if not self._try_all() and (self._retrying is None or not self._retrying.is_alive()):
+    def adapt(self, strict: bool = False) -> None:
+        """Start, restart and end parts as the settings now ask; those that fail are tried again later.
+
+        With `strict`, as when a program starts, what waiting cannot mend is raised instead: UsageError for
+        settings that cannot be, NotInstalledError.
+        """
+        if not self._try_all(strict) and (self._retrying is None or not self._retrying.is_alive()):
             self._retrying = threading.Thread(target=self._retry, name="parts", daemon=True)
             self._retrying.start()
 
@@ -95,16 +103,16 @@ class Parts:
             for name in reversed(list(self._running)):
                 self._end(name)
 
-    def _try_all(self) -> bool:
+    def _try_all(self, strict: bool = False) -> bool:
         with self._lock:
-            return all([self._adapt(spec) for spec in self._specs])
+            return all([self._adapt(spec, strict) for spec in self._specs])
 
     def _retry(self) -> None:
         for attempt in range(1_000_000):
             if self._closed.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)]) or self._try_all():
                 return
 
-    def _adapt(self, spec: PartSpec) -> bool:
+    def _adapt(self, spec: PartSpec, strict: bool) -> bool:
         if self._closed.is_set():
             return True
         wanted = spec.wanted(self._listener)
@@ -113,14 +121,16 @@ class Parts:
             self._end(spec.name)
             running = None
         if wanted and running is None:
-            return self._start(spec, wanted)
+            return self._start(spec, wanted, strict)
         return True
 
-    def _start(self, spec: PartSpec, wanted: Any) -> bool:
+    def _start(self, spec: PartSpec, wanted: Any, strict: bool) -> bool:
         module, _, function = spec.start.partition(":")
         try:
             part = getattr(importlib.import_module(module), function)(self._listener)
         except (WakewordError, OSError) as err:
+            if strict and isinstance(err, (UsageError, NotInstalledError)):
+                raise
             self._listener.hub.problem(spec.name, f"cannot start: {err}")
             return False
         self._running[spec.name] = (wanted, part)

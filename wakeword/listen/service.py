@@ -62,6 +62,8 @@ def run(listener: Listener, file: str | None = None) -> None:
 
 def _greet(listener: Listener, source: Source | None) -> None:
     where = source.name if source else "the network"
+    if isinstance(source, LastingMicrophone) and not source.here:
+        where = f"{where}, once it is there,"
     phrases = ", ".join(listener.engine.phrases)
     kept = f"; saving sound in {listener.settings.save.folder}" if listener.saving else ""
     print(f"listening to {where} for {phrases}{kept}; Ctrl-C ends it", file=sys.stderr, flush=True)
