@@ -171,7 +171,7 @@ def word_frequency(word: str, language: str) -> float | None:
         return None
     try:
         return float(wordfreq.word_frequency(word, language))
-    except LookupError:
+    except (LookupError, ValueError):
         return None
 
 

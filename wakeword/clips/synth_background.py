@@ -12,7 +12,7 @@ import soundfile
 
 from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.clips.augment import coloured_noise
-from wakeword.clips.dataset import SPLITS, Kind, normalise_phrase
+from wakeword.clips.dataset import SPLITS, Kind, Split, normalise_phrase
 from wakeword.clips.engines import find_voices
 from wakeword.clips.spoken import SpokenClip, write_index
 from wakeword.clips.synth import MAX_PACE, MIN_PACE, Progress, in_parallel, speak, write_file
@@ -25,6 +25,7 @@ SPEECH_SHARE, NOISE_SHARE = 0.7, 0.15
 FILE_S = 60.0
 MIN_FILES = 6
 """Of each kind of background, so that train, dev and test each have some."""
+SPLIT_CYCLE: tuple[Split, ...] = ("train", "dev", "test", "train", "train", "train")
 SENTENCES_AT_ONCE = 6
 SLOW_ENGINES = ("piper", "festival")
 """Left out of running speech where others can do it: 8 to 12 times faster than real time is too slow."""
@@ -68,7 +69,7 @@ def synthesise_background(
         seconds = minutes * 60 * share
         n_files = max(round(seconds / FILE_S), MIN_FILES)
         n_samples = int(seconds / n_files * SAMPLE_RATE)
-        readers = cast(weights, n_files, np.random.default_rng([seed, 1]))
+        readers = _readers(weights, n_files, seed)
         for i in range(n_files):
             voice = readers[i] if kind == "speech" else _nobody(kind, i)
             name = f"{i:03d}-{voice.key}.wav" if kind == "speech" else f"{i:03d}.wav"
@@ -79,16 +80,25 @@ def synthesise_background(
     return [clip.path for clip in clips]
 
 
+def _readers(weights: dict[Voice, float], n: int, seed: int) -> list[Voice]:
+    """Who reads each file: voices of its split, or whoever there is."""
+    by_split = {split: {v: w for v, w in weights.items() if v.split == split} for split in SPLITS}
+    casts = {
+        split: iter(cast(voices or weights, n, np.random.default_rng([seed, 1, len(split)])))
+        for split, voices in by_split.items()
+    }
+    return [next(casts[_split_of_file(i)]) for i in range(n)]
+
+
+def _split_of_file(i: int) -> Split:
+    """Of six files in a row four are train, one dev, one test."""
+    return SPLIT_CYCLE[i % len(SPLIT_CYCLE)]
+
+
 def _nobody(kind: str, i: int) -> Voice:
-    """Whom noise and music belong to: of six files in a row four are train, one dev, one test."""
-    split = ("train", "dev", "test", "train", "train", "train")[i % len(SPLITS * 2)]
-    return Voice("made", kind, "", _throat_in(split, f"{kind} {i}"))
-
-
-def _throat_in(split: str, name: str) -> str:
-    """A name that falls into the split."""
-    tries = (f"{name}.{k}" for k in range(1000))
-    return next(t for t in tries if Voice("made", "", "", t).split == split)
+    """Whom a file of noise or music belongs to: a name that falls into its split."""
+    names = (Voice("made", kind, "", f"{kind} {i}.{k}") for k in range(1000))
+    return next(v for v in names if v.split == _split_of_file(i))
 
 
 def _task(

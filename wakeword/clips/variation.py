@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import soxr
@@ -55,6 +56,9 @@ SPREAD = 0.05
 """Standard deviation of the formants within a kind, as a share."""
 
 
+_praat_random = Lock()
+
+
 def draw_speaker(rng: np.random.Generator) -> Speaker:
     """Draw a man, a woman or a child."""
     kind = KINDS[int(rng.choice(len(KINDS), p=[k.share for k in KINDS]))]
@@ -81,7 +85,7 @@ def become(samples: Samples, speaker: Speaker) -> Samples:
     if importlib.util.find_spec("parselmouth") is None:
         return _resampled(samples, speaker)
     import parselmouth
-    from parselmouth.praat import call
+    from parselmouth.praat import call, run
 
     sound = parselmouth.Sound(samples.astype(np.float64), SAMPLE_RATE)
     pitch = sound.to_pitch(PITCH_STEP_S, LOWEST_HZ, HIGHEST_HZ)
@@ -91,7 +95,9 @@ def become(samples: Samples, speaker: Speaker) -> Samples:
     ratio = speaker.formants / kind_of(float(np.median(hertz[hertz > 0])))
     ratio = float(np.clip(ratio, MIN_FORMANTS, MAX_FORMANTS))
     try:
-        changed = call([sound, pitch], "Change gender", ratio, speaker.pitch_hz, speaker.melody, 1.0)
+        with _praat_random:  # it draws where unvoiced sound is cut; so that a seed repeats a run
+            run("random_initializeWithSeedUnsafelyButPredictably (1)")
+            changed = call([sound, pitch], "Change gender", ratio, speaker.pitch_hz, speaker.melody, 1.0)
     except parselmouth.PraatError:
         return samples  # too little voice in it to work on
     return _levelled(changed.values[0].astype(np.float32), samples)
