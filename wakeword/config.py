@@ -42,6 +42,10 @@ class DataConfig:
     """Windows of background without a phrase."""
     near: int = 240
     """Clips spoken by machine, per phrase, of what sounds like it but is not; 0 = none."""
+    synthetic: int = 300
+    """Clips spoken by machine of a phrase of which there are few recordings, or none; 0 = none."""
+    minutes: float = 60.0
+    """Background made by machine where none is given."""
     broken: int = 2
     """Windows per clip of a phrase in which it breaks off."""
     dev_versions: int = 2
@@ -49,7 +53,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "versions", "dev_versions")
-        _require_at_least(self, 0, "near", "broken")
+        _require_at_least(self, 0, "near", "broken", "synthetic")
+        _require(self, "minutes", 1 <= self.minutes < math.inf, "1 or more")
         _require_at_least(self, 4, "negatives")  # a quarter as many are made for dev
 
 
@@ -169,6 +174,8 @@ class DistillConfig:
 class TrainConfig:
     """Everything about a training run except its recordings."""
 
+    language: str = "en"
+    """Of the phrases, such as "en" or "de": what is spoken by machine is spoken in it."""
     encoder: str = "tiny.en"
     blocks: int = 0
     """Encoder blocks kept, counted from the input; 0 = all."""

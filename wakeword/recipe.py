@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,12 +29,21 @@ from export.pack import draft_bundle, export_verifier
 from export.student import add_student
 from wakeword.audio import as_int16, read_audio
 from wakeword.bundle import Bundle, load_bundle, save_bundle
+from wakeword.clips.advice import advise
 from wakeword.clips.augment import AugmentConfig, Augmenter
-from wakeword.clips.confusable_clips import find_confusables, synthesise_confusables
-from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips, require_clips
+from wakeword.clips.confusable_clips import find_confusables
+from wakeword.clips.dataset import (
+    Clip,
+    Rejected,
+    check_clips,
+    load_background,
+    load_clips,
+    normalise_phrase,
+)
+from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather
 from wakeword.config import TrainConfig, load_config
 from wakeword.describe import verdict_line
-from wakeword.errors import DataError, TrainingError, UsageError
+from wakeword.errors import TrainingError, UsageError
 from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.evaluate.run import evaluate, speech_and_noise
 from wakeword.evaluate.summary import summary
@@ -56,6 +66,8 @@ from wakeword.train.windows import WindowSet, plan_windows
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
 PARITY_WINDOWS = 64
+TEXT_VERSIONS, TEXT_NEGATIVES = 4, 6_000
+"""Windows per clip and of background where there is not one recording of the phrases."""
 
 
 @dataclass(frozen=True)
@@ -63,21 +75,16 @@ class Request:
     """What `wakeword train` was asked for."""
 
     phrases: tuple[str, ...]
-    clips: Path
+    clips: Path | None
+    """Recordings of them; None = a machine speaks them."""
     background: tuple[Path, ...]
+    """Recordings without them; none = a machine makes them."""
     out: Path
     settings: TrainConfig
     device: str = "auto"
     resume: bool = False
-
-
-@dataclass(frozen=True)
-class _Recordings:
-    """What a run may use of the recordings: train and dev, never test."""
-
-    phrases: tuple[str, ...]
-    clips: Mapping[str, list[Clip]]
-    background: Mapping[str, list[Clip]]
+    force: bool = False
+    """Train on a phrase that is advised against."""
 
 
 @dataclass(frozen=True)
@@ -120,23 +127,20 @@ def make_detector(request: Request) -> Bundle:
     # Beyond half the cores torch's threads mostly wait for each other: on two busy cores, tenfold.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     _check_target(request.out)
-    recordings = _read_recordings(request)
-    settings = request.settings
+    _check_phrases(request)
+    settings = _settings(request)
+    workspace = _workspace(request.out, request.resume)
+    with _stage("recordings"), _Bars() as bars:
+        recordings = _recordings(request, settings, bars)
     with _stage("encoder"):
         net = build_net(recordings.phrases, settings).to(device)
     policy = _policy(settings, recordings, device, net)
     console.print(f"policy: {policy.name} ({policy.reason})")
-    workspace = _workspace(request.out, request.resume)
-    with _stage("near phrases"), _Bars() as bars:
-        near = _near_phrases(recordings.phrases, settings, workspace / "near", bars)
     with _stage("windows"):
         sounds = {split: _Sounds.read(clips) for split, clips in recordings.background.items()}
-        train, dev = (
-            _windows(split, recordings, sounds[split], [c for c in near if c.split == split], settings)
-            for split in ("train", "dev")
-        )
+        train, dev = (_windows(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
     with _stage("fine-tune"), _Bars() as bars:
-        key = _key(request, recordings)
+        key = _key(settings, recordings)
         history = fine_tune(net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars)
     with _stage("export"):
         windows = _parity_windows(net, dev, settings)
@@ -195,6 +199,11 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def target_of(phrases: Sequence[str]) -> Path:
+    """The bundle's name where none is given: `hey_nova.wakeword`."""
+    return Path(re.sub(r"\W+", "_", normalise_phrase(phrases[0])) + ".wakeword")
+
+
 def _check_target(out: Path) -> None:
     if out.suffix != ".wakeword":
         raise UsageError(f"--out {out}: the name of a bundle ends in .wakeword")
@@ -214,45 +223,51 @@ def _workspace(out: Path, resume: bool) -> Path:
     return workspace
 
 
-def _read_recordings(request: Request) -> _Recordings:
-    clips, rejected = check_clips(load_clips(request.clips, request.phrases))
-    _warn(rejected)
-    phrases = tuple(dict.fromkeys(clip.label for clip in clips))
-    require_clips(clips, request.phrases)
-    background = load_background(request.background)
-    by_split = {s: [c for c in background if c.split == s] for s in ("train", "dev")}
-    if not all(any(c.kind == "speech" for c in part) for part in by_split.values()):
-        raise DataError(
-            "no background speech to learn what the phrase is not; give folders of recordings "
-            "without the phrases with --background"
-        )
-    split = {s: [c for c in clips if c.split == s] for s in ("train", "dev")}
-    return _Recordings(phrases, split, by_split)
+def _recordings(request: Request, settings: TrainConfig, bars: _Bars) -> Recordings:
+    bars.start("recordings", 1)
+    gathered = gather(
+        request.phrases,
+        request.clips,
+        request.background,
+        settings.data,
+        settings.language,
+        settings.seed,
+        bars.track,
+    )
+    _warn(gathered.rejected)
+    for note in gathered.notes:
+        console.print(note, style="yellow", soft_wrap=True)
+    return gathered
 
 
-def _policy(settings: TrainConfig, recordings: _Recordings, device: torch.device, net: WakewordNet) -> Policy:
+def _check_phrases(request: Request) -> None:
+    """Say what is to be said about the phrases; UsageError for one that is no good, unless forced."""
+    for phrase in request.phrases:
+        for advice in advise(phrase, request.settings.language, request.settings.window_s):
+            if advice.severity == "stop" and not request.force:
+                raise UsageError(f"{advice.message}; --force trains on it all the same")
+            console.print(str(advice), style="" if advice.severity == "note" else "yellow", soft_wrap=True)
+
+
+def _settings(request: Request) -> TrainConfig:
+    """Those asked for; from text alone a smaller run, for synthetic voices have less to teach."""
+    settings = request.settings
+    if request.clips is not None:
+        return settings
+    data = replace(
+        settings.data,
+        versions=min(settings.data.versions, TEXT_VERSIONS),
+        negatives=min(settings.data.negatives, TEXT_NEGATIVES),
+    )
+    return replace(settings, data=data)
+
+
+def _policy(settings: TrainConfig, recordings: Recordings, device: torch.device, net: WakewordNet) -> Policy:
     seconds = sum(clip.seconds for clip in recordings.clips["train"])
     return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
 
 
-def _near_phrases(phrases: Sequence[str], settings: TrainConfig, folder: Path, bars: _Bars) -> list[Clip]:
-    """What sounds like the phrases but is not, spoken by machine for train and dev; none without one."""
-    if not settings.data.near:
-        return []
-    bars.start("near phrases", 1)
-    try:
-        made = synthesise_confusables(
-            phrases, folder, settings.data.near, settings.seed, bars.track, splits=("train", "dev")
-        )
-    except DataError as err:
-        console.print(f"no near phrases to learn from: {err}", style="yellow", soft_wrap=True)
-        return []
-    return [one.clip for one in made]
-
-
-def _windows(
-    split: str, recordings: _Recordings, sounds: _Sounds, near: Sequence[Clip], settings: TrainConfig
-) -> WindowSet:
+def _windows(split: str, recordings: Recordings, sounds: _Sounds, settings: TrainConfig) -> WindowSet:
     samples = window_samples(settings.window_s)
     augmenter = Augmenter(AugmentConfig(), sounds.noise, sounds.speech, samples)
     data = settings.data
@@ -264,17 +279,17 @@ def _windows(
         versions=data.versions if train else data.dev_versions,
         negatives=data.negatives if train else data.negatives // 8,
         seed=settings.seed if train else settings.seed + 1,
-        near=near,
+        near=recordings.near[split],
         broken=data.broken if train else min(data.broken, 1),
     )
 
 
-def _key(request: Request, recordings: _Recordings) -> str:
+def _key(settings: TrainConfig, recordings: Recordings) -> str:
     """Names everything a run's features and weights depend on."""
     files = [
         str(c.path) for part in (recordings.clips, recordings.background) for s in part.values() for c in s
     ]
-    text = json.dumps([asdict(request.settings), recordings.phrases, files], sort_keys=True)
+    text = json.dumps([asdict(settings), recordings.phrases, files], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -287,7 +302,7 @@ def _parity_windows(net: WakewordNet, dev: WindowSet, settings: TrainConfig) -> 
 
 
 def _training(
-    recordings: _Recordings, settings: TrainConfig, policy: Policy, dev_loss: Sequence[float]
+    recordings: Recordings, settings: TrainConfig, policy: Policy, dev_loss: Sequence[float]
 ) -> dict[str, Any]:
     counts = {
         phrase: {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
@@ -295,6 +310,7 @@ def _training(
     }
     return {
         "settings": asdict(settings),
+        "synthetic_voices": sorted(recordings.synthetic),
         "policy": policy.name,
         "policy_reason": policy.reason,
         "clips": counts,

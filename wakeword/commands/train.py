@@ -13,31 +13,40 @@ from wakeword.commands.options import EXISTING
 @click.command()
 @click.argument("phrases", nargs=-1, required=True)
 @click.option(
-    "--clips", type=EXISTING, required=True, help="Folder with a folder per phrase, or a manifest CSV."
+    "--clips",
+    type=EXISTING,
+    default=None,
+    help="Recordings: a folder with a folder per phrase, or a manifest CSV [none: a machine speaks them].",
 )
 @click.option(
-    "--background", type=EXISTING, multiple=True, help="Folder or manifest without the phrases; repeatable."
+    "--background",
+    type=EXISTING,
+    multiple=True,
+    help="Folder or manifest without the phrases; repeatable [made by machine].",
 )
-@click.option("--out", type=EXISTING, required=True, help="The .wakeword file to write.")
+@click.option("--out", type=EXISTING, default=None, help="The .wakeword file to write [the phrase's name].")
+@click.option("--language", default=None, help="Of the phrases, such as de [en].")
 @click.option("--encoder", default=None, help="Pretrained encoder [tiny.en].")
 @click.option("--tune", default=None, help="auto, head, top-K or all [auto].")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--seed", type=int, default=None, help="Same seed, same result [1].")
 @click.option("--config", type=EXISTING, default=None, help="TOML with every other setting.")
+@click.option("--force", is_flag=True, help="Train on a phrase that is advised against.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 def train(
     phrases: tuple[str, ...],
-    clips: Path,
+    clips: Path | None,
     background: tuple[Path, ...],
-    out: Path,
+    out: Path | None,
     config: Path | None,
     device: str,
     resume: bool,
+    force: bool,
     **overrides: Any,
 ) -> None:
-    """Make a detector for PHRASES from clips of them and background without them."""
-    from wakeword.recipe import Request, make_detector, read_settings
+    """Make a detector for PHRASES from recordings of them, or from their text alone."""
+    from wakeword.recipe import Request, make_detector, read_settings, target_of
 
     settings = read_settings(config, overrides)
-    request = Request(phrases, clips, background, out, settings, device, resume)
+    request = Request(phrases, clips, background, out or target_of(phrases), settings, device, resume, force)
     make_detector(request)

@@ -1,0 +1,177 @@
+"""What a run learns from: the recordings that were given, and what a machine speaks where they are few.
+
+Real recordings of a phrase are always used. Where there are few of them, or none, synthetic voices join in;
+where no background is given, it is made. Everything made is cached, and never counts as test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wakeword.cache import cache_dir
+from wakeword.clips.confusable_clips import synthesise_confusables
+from wakeword.clips.dataset import (
+    Clip,
+    Rejected,
+    Split,
+    check_clips,
+    load_background,
+    load_clips,
+    normalise_phrase,
+)
+from wakeword.clips.spoken import INDEX
+from wakeword.clips.synth import Progress, synthesise
+from wakeword.clips.synth_background import synthesise_background
+from wakeword.config import DataConfig
+from wakeword.errors import DataError
+
+FEW = 60
+"""Real clips of a phrase (train and dev) below which synthetic ones join them."""
+REAL_SHARE = 0.5
+"""Weight of a few real clips against the synthetic ones they are mixed with."""
+TRAIN_AND_DEV: tuple[Split, ...] = ("train", "dev")
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What a run may use: train and dev, never test."""
+
+    phrases: tuple[str, ...]
+    clips: Mapping[str, list[Clip]]
+    """split -> clips of the phrases. A few real ones are listed several times, so that they weigh enough."""
+    background: Mapping[str, list[Clip]]
+    near: Mapping[str, list[Clip]]
+    """split -> clips spoken by machine of what sounds like a phrase but is not one."""
+    synthetic: frozenset[str]
+    """Phrases whose dev clips are spoken by machine."""
+    rejected: tuple[Rejected, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the user is to know."""
+
+    @property
+    def all_made(self) -> bool:
+        """Whether not one clip of a phrase is real."""
+        return all(_is_made(clip) for clip in self.clips["train"])
+
+
+def gather(
+    phrases: Sequence[str],
+    clips: Path | None,
+    background: Sequence[Path],
+    data: DataConfig,
+    language: str,
+    seed: int,
+    progress: Progress,
+) -> Recordings:
+    """Read the recordings there are and make those that are missing.
+
+    Args:
+        phrases: What to listen for.
+        clips: Recordings of them, as `load_clips` takes them; None = there are none.
+        background: Recordings without them, as `load_background` takes them; none = they are made.
+        data: How much is made.
+        language: Of the phrases, such as "en" or "de".
+        seed: Decides all that is drawn.
+        progress: Told of each recording made.
+
+    Raises DataError for unusable recordings, or where no speech engine is there to make missing ones.
+    """
+    real, rejected = _real_clips(phrases, clips)
+    wanted = tuple(dict.fromkeys(normalise_phrase(phrase) for phrase in phrases))
+    by_phrase = {phrase: [c for c in real if c.label == phrase] for phrase in wanted}
+    few = [phrase for phrase in wanted if len(by_phrase[phrase]) < FEW]
+    made = {p: _spoken(p, data.synthetic, language, seed, progress) for p in few if data.synthetic}
+    chosen = [c for p in wanted for c in _mixed(by_phrase[p], made.get(p, []))]
+    near, note = _near_phrases(wanted, data.near, language, seed, progress)
+    around = _background(wanted, background, data, language, seed, progress)
+    return Recordings(
+        wanted,
+        _by_split(chosen),
+        _by_split(around),
+        _by_split(near),
+        frozenset(p for p in made if made[p]),
+        tuple(rejected),
+        (note,) if note else (),
+    )
+
+
+def _real_clips(phrases: Sequence[str], location: Path | None) -> tuple[list[Clip], list[Rejected]]:
+    if location is None:
+        return [], []
+    clips, rejected = check_clips(load_clips(location, phrases))
+    return [c for c in clips if c.split != "test"], rejected
+
+
+def _mixed(real: list[Clip], made: list[Clip]) -> list[Clip]:
+    """Real and synthetic clips of one phrase.
+
+    A few real ones all go to training, each several times: the voices of dev are then the machine's.
+    """
+    if not made or not real:
+        return real or made
+    n_made = sum(clip.split == "train" for clip in made)
+    times = max(1, round(n_made * REAL_SHARE / (1 - REAL_SHARE) / len(real)))
+    return [*(replace(clip, split="train") for clip in real for _ in range(times)), *made]
+
+
+def _is_made(clip: Clip) -> bool:
+    return cache_dir() in clip.path.parents
+
+
+def _by_split(clips: Sequence[Clip]) -> Mapping[str, list[Clip]]:
+    return {split: [clip for clip in clips if clip.split == split] for split in TRAIN_AND_DEV}
+
+
+def _folder(what: str, texts: Sequence[str], language: str, seed: int) -> Path:
+    """Where the cache keeps what was made of these texts."""
+    slug = "+".join(re.sub(r"\W+", "_", text) for text in texts)[:120]
+    return cache_dir() / "spoken" / f"{language}-{seed}" / what / slug
+
+
+def _spoken(phrase: str, n: int, language: str, seed: int, progress: Progress) -> list[Clip]:
+    """Clips of a phrase by machine, all but those for test."""
+    folder = _folder("phrases", [phrase], language, seed)
+    synthesise(phrase, folder, n, seed, progress, language=language)
+    return [clip for clip in load_clips(folder / INDEX, [phrase]) if clip.split != "test"]
+
+
+def _near_phrases(
+    phrases: Sequence[str], n: int, language: str, seed: int, progress: Progress
+) -> tuple[list[Clip], str]:
+    """Clips of near phrases, or why there are none: without them a detector is easier to fool, no more."""
+    if not n:
+        return [], ""
+    folder = _folder("near", phrases, language, seed)
+    try:
+        made = synthesise_confusables(
+            phrases, folder, n, seed, progress, language=language, splits=TRAIN_AND_DEV
+        )
+    except DataError as err:
+        return [], f"no near phrases to learn from: {err}"
+    return [one.clip for one in made], ""
+
+
+def _background(
+    phrases: Sequence[str],
+    locations: Sequence[Path],
+    data: DataConfig,
+    language: str,
+    seed: int,
+    progress: Progress,
+) -> list[Clip]:
+    if locations:
+        clips = load_background(locations)
+    else:
+        folder = _folder("background", phrases, language, seed)
+        synthesise_background(folder, data.minutes, seed, progress, phrases, language=language)
+        clips = load_background([folder / INDEX])
+    for split in TRAIN_AND_DEV:
+        if not any(clip.kind == "speech" and clip.split == split for clip in clips):
+            raise DataError(
+                "no background speech to learn what the phrase is not; give folders of recordings without "
+                "the phrases with --background, or leave that out to have it spoken by machine"
+            )
+    return clips
