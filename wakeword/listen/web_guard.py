@@ -113,7 +113,7 @@ class Guard:
         """Keep the token as a cookie, and take it out of the address."""
         if self.token is not None and not self._fits(given):
             raise web.HTTPUnauthorized(text="this is not the token\n")
-        answer = web.HTTPFound(request.path)
+        answer = web.Response(status=302, headers={"Location": request.path})
         if self.token is not None:
             answer.set_cookie(COOKIE, given, httponly=True, samesite="Strict", max_age=365 * 86_400)
         return answer

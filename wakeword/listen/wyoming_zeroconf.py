@@ -49,7 +49,8 @@ class Announcement:
 
     async def close(self) -> None:
         """Take it back."""
-        await self._zeroconf.async_unregister_service(self._service)
+        said = await self._zeroconf.async_unregister_service(self._service)
+        await said
         await self._zeroconf.async_close()
 
 
