@@ -12,8 +12,8 @@ from export.options import Options
 from export.source import Source, with_audio_input
 
 ORT_WEB = "onnxruntime-web", "1.30.0"
-RUNTIME = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
-"""What the page needs of it: the part without GPU, and its WebAssembly."""
+RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+"""What the page needs of it: the part without GPU, and its WebAssembly with loader."""
 PAGE = Path(__file__).with_name("web")
 
 

@@ -1,5 +1,5 @@
 // The page: microphone or file in, scores and events on show. ?mode=verifier, ?fa_per_hour=2, ?file=stream.wav
-import * as ort from "./vendor/ort.wasm.bundle.min.mjs";
+import * as ort from "./vendor/ort.wasm.min.mjs";
 import { Detector } from "./detector.js";
 
 const $ = (id) => document.getElementById(id);

