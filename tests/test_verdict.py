@@ -15,6 +15,7 @@ from wakeword.describe import describe
 from wakeword.evaluate.calibrate import fit_probability, sigmoid
 from wakeword.evaluate.intervals import wilson
 from wakeword.evaluate.judge import false_accept_rate
+from wakeword.evaluate.report import verdict_html
 from wakeword.evaluate.result import Misses
 from wakeword.evaluate.verdict import DevFigures, judge_dev, results_table
 from wakeword.manifest import Calibration
@@ -99,3 +100,11 @@ def test_probability_of_separated_scores_is_finite() -> None:
 
 def sigmoids(log_odds: np.ndarray) -> list[float]:
     return [sigmoid(float(x)) for x in log_odds]
+
+
+@pytest.mark.parametrize("missed", [0, 9])
+def test_report_begins_with_the_verdict(missed: int) -> None:
+    verdict = results_table([figures(missed)], judge_dev([figures(missed)], 0.5, {"hey nova": 7}, 1.0))
+    page = verdict_html(verdict["verdict"])
+    assert ("Not ready" in page) == (missed == 9)
+    assert ("there are 7" in page) == (missed == 9)

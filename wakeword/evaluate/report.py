@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from string import Template
@@ -77,6 +77,7 @@ def as_html(result: EvaluationResult) -> str:
     return template.substitute(
         model=html.escape(result.model),
         subtitle=html.escape(_subtitle(result)),
+        verdict=verdict_html(result.facts.get("verdict")),
         cards=_cards(result),
         thresholds=_threshold_tables(result),
         rates=_rate_table(result),
@@ -100,6 +101,17 @@ def _subtitle(result: EvaluationResult) -> str:
     speakers = result.facts.get("speakers")
     voices = f" by {speakers} speakers" if speakers else ""
     return f"{spoken} spoken phrases{voices} in continuous speech, {hours:.1f} h of background without them"
+
+
+def verdict_html(verdict: Mapping[str, Any] | None) -> str:
+    """What the bundle says of itself, from dev."""
+    if verdict is None:
+        return ""
+    if verdict["ready"]:
+        return '<p class="verdict"><b>Ready</b>, by what was measured on dev when it was trained.</p>'
+    reasons = "; ".join(verdict["reasons"])
+    text = f"{html.escape(reasons)}.<br>Next: {html.escape(verdict['next_step'])}"
+    return f'<p class="verdict bad"><b>Not ready</b>, by what was measured on dev: {text}.</p>'
 
 
 def _footer(result: EvaluationResult) -> str:

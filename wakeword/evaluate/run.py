@@ -79,6 +79,7 @@ def evaluate(
     )
     result = judge(heard, manifest)
     facts = {"seed": seed, "model_bytes": path.stat().st_size, "encoder": manifest.encoder, **heard.facts}
+    facts["verdict"] = manifest.results.get("verdict")
     facts["mode"] = mode or manifest.mode
     result = replace(result, model=manifest.name, facts=facts)
     if confusables:
