@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ import pytest
 from firmware_bridge.decision import FirmwareDecision, FirmwareRule
 from firmware_bridge.emit_model import CModel, render_header, render_source
 from firmware_bridge.micro import micro_features
+from firmware_bridge.proof_reference import RECORD_BYTES
 from firmware_bridge.qemu import C_DIR, C_FLAGS, run_tool
 from firmware_bridge.reference import ReferenceNet
 
@@ -43,17 +48,36 @@ def expected(model: CModel, pcm: Pcm) -> Trace:
     return Trace(features, scores, np.array(fired, dtype=np.int64))
 
 
-def compile_on_host(folder: Path, main: Path, *flags: str, model: CModel | None = None) -> Path:
-    """A program of the library on this computer; `main` brings the main function."""
-    sources = sorted(C_DIR.glob("ww*.c"))
+def compile_on_host(folder: Path, main: Path, *, model: CModel | None = None, port: bool = True) -> Path:
+    """A program of the library on this computer, with sanitizers; `main` brings the main function."""
+    proof = C_DIR / "proof"
+    includes = [f"-I{C_DIR}", f"-I{folder}", f"-I{proof}"]
+    sources = [*library_objects(), main, *([proof / "port_host.c"] if port else [])]
     if model is not None:
         (folder / "ww_model.h").write_text(render_header(model))
         (folder / "ww_model.c").write_text(render_source(model))
         sources.append(folder / "ww_model.c")
     program = folder / main.stem
-    includes = [f"-I{C_DIR}", f"-I{folder}", f"-I{C_DIR / 'proof'}"]
-    run_tool(["gcc", *C_FLAGS, *flags, *includes, *map(str, (*sources, main)), "-o", str(program)], 120)
+    run_tool(["gcc", *C_FLAGS, *SANITIZE, *includes, *map(str, sources), "-o", str(program)], 300)
     return program
+
+
+@cache
+def library_objects() -> tuple[Path, ...]:
+    """The library, compiled once for all tests."""
+    folder = Path(tempfile.mkdtemp(prefix="ww_objects"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    run_tool(["gcc", *C_FLAGS, *SANITIZE, "-c", *map(str, sorted(C_DIR.glob("ww*.c")))], 300, folder)
+    return tuple(sorted(folder.glob("*.o")))
+
+
+def run_trace(program: Path, pcm: Pcm) -> Trace:
+    """What the library makes of some sound."""
+    pcm.tofile(program.parent / "input.s16")
+    run_tool([str(program)], 300, program.parent)
+    records = np.fromfile(program.parent / "output.bin", dtype=np.uint8).reshape(-1, RECORD_BYTES)
+    scores = records[records[:, 40] == 1, 41]
+    return Trace(records[:, :40].view(np.int8), scores, np.flatnonzero(records[:, 42]))
 
 
 def random_pcm(rng: np.random.Generator, seconds: float) -> Pcm:
@@ -76,8 +100,6 @@ def assert_same(got: Trace, want: Trace) -> None:
 
 def need(*programs: str) -> None:
     """Skip the test where a program is missing."""
-    import shutil
-
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_library import SANITIZE, compile_on_host, expected, need, random_pcm, rule_that_fires
+from c_library import compile_on_host, expected, need, random_pcm, rule_that_fires
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_network import toy_network
@@ -47,13 +47,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CModel]:
     net = toy_network(3, blocks=("separable",), dilations=(2,))
     scores = expected(CModel(net, rule_that_fires(np.zeros(1, np.uint8)), "t"), pcm).scores
     model = CModel(net, rule_that_fires(scores), "test")
-    compile_on_host(
-        folder,
-        qemu.C_DIR / "proof" / "device.c",
-        *SANITIZE,
-        str(qemu.C_DIR / "proof" / "port_host.c"),
-        model=model,
-    )
+    compile_on_host(folder, qemu.C_DIR / "proof" / "device.c", model=model)
     pcm.tofile(folder / "input.s16")
     return folder, model
 
