@@ -168,8 +168,8 @@ def _material(
             progress.start("micro features of the background", 1)
             heard = hear_background((s for part in sounds.values() for s in part), work / "background.f16")
             progress.advance(1)
-    frames = lessons["train"].mel.shape[2] // MICRO_STUDENT.stride * MICRO_STUDENT.stride
-    return Material(net.phrases, lessons["train"], lessons["dev"], Background(heard, frames))
+    background = Background(heard, lessons["train"].mel.shape[2])
+    return Material(net.phrases, lessons["train"], lessons["dev"], background)
 
 
 def _read_sounds(clips: Sequence[Clip]) -> Sounds:
