@@ -1,0 +1,77 @@
+"""What is missing is made: clips of a phrase and background; what is real is kept and weighs enough."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import sounds
+
+from wakeword.audio import write_wav
+from wakeword.clips.gather import FEW, gather
+from wakeword.config import DataConfig
+from wakeword.errors import DataError
+
+SMALL = DataConfig(synthetic=12, near=0, minutes=1.0)
+pytestmark = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One cache for all these tests, so that each voice speaks once."""
+    folder = tmp_path_factory.getbasetemp() / "gather-cache"
+    monkeypatch.setenv("WAKEWORD_CACHE", str(folder))
+    return folder
+
+
+def recordings(folder: Path, n: int) -> Path:
+    for i in range(n):
+        write = folder / "hey nova" / f"speaker {i}" / "a.wav"
+        write.parent.mkdir(parents=True)
+        write_wav(write, sounds(1.2, seed=i))
+    return folder
+
+
+def nothing(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def test_text_alone_makes_everything(cache: Path) -> None:
+    made = gather(["Hey Nova"], None, [], SMALL, "en", 1, nothing)
+    assert made.phrases == ("hey nova",)
+    assert made.synthetic == {"hey nova"} and made.all_made
+    for split in ("train", "dev"):
+        assert made.clips[split] and all(cache in c.path.parents for c in made.clips[split])
+        assert {c.kind for c in made.background[split]} == {"speech", "noise", "music"}
+    voices = [{c.group for c in made.clips[split]} for split in ("train", "dev")]
+    assert not voices[0] & voices[1]
+
+
+def test_what_was_made_is_used_again(cache: Path) -> None:
+    first = gather(["hey nova"], None, [], SMALL, "en", 1, nothing)
+    times = {c.path: c.path.stat().st_mtime_ns for c in first.clips["train"]}
+    again = gather(["hey nova"], None, [], SMALL, "en", 1, nothing)
+    assert {c.path: c.path.stat().st_mtime_ns for c in again.clips["train"]} == times
+
+
+def test_few_recordings_weigh_as_much_as_the_synthetic_ones(tmp_path: Path, cache: Path) -> None:
+    found = gather(["hey nova"], recordings(tmp_path, 4), [], SMALL, "en", 1, nothing)
+    real = [c for c in found.clips["train"] if cache not in c.path.parents]
+    made = [c for c in found.clips["train"] if cache in c.path.parents]
+    assert len(real) == pytest.approx(len(made), rel=0.35)
+    assert all(cache in c.path.parents for c in found.clips["dev"])  # real voices are not in both
+    assert not found.all_made
+
+
+def test_many_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
+    found = gather(["hey nova"], recordings(tmp_path, FEW + 40), [], SMALL, "en", 1, nothing)
+    assert not found.synthetic
+    clips = found.clips["train"] + found.clips["dev"]
+    assert all(cache not in c.path.parents for c in clips)
+    assert len({c.path for c in clips}) == len(clips)
+
+
+def test_a_language_without_a_voice_is_explained() -> None:
+    with pytest.raises(DataError, match="no voice for language 'xx'"):
+        gather(["hey nova"], None, [], SMALL, "xx", 1, nothing)
