@@ -27,8 +27,8 @@ from wakeword.errors import WakewordError
 from wakeword.listen.events import MICROPHONE, Heard, Lost, SourceState
 from wakeword.listen.listener import Listener
 from wakeword.listen.metrics import Peaks, source_of
-from wakeword.listen.settings import ListenSettings
-from wakeword.listen.web import MAX_FOLLOWERS, WebServer, start
+from wakeword.listen.settings import ListenSettings, ModelSettings, WebSettings
+from wakeword.listen.web import MAX_FOLLOWERS, start
 from wakeword.listen.web_guard import Guard, is_loopback, read_token
 
 TOKEN = "a-token-that-cannot-be-guessed"
@@ -38,7 +38,6 @@ SOUND = sounds(8.0, seed=3)
 @dataclass
 class Site:
     listener: Listener
-    server: WebServer
     address: str
 
 
@@ -53,17 +52,28 @@ def open_site(tiny_model: Path, folder: Path, **web: Any) -> Site:
     port = free_port()
     lines = [f"{key} = {json.dumps(value)}" for key, value in {"enabled": True, "port": port, **web}.items()]
     config = folder / "listen.toml"
-    config.write_text("\n".join(["[[models]]", 'path = "tiny.wakeword"', "", "[web]", *lines, ""]))
+    tables = [
+        "[[models]]",
+        'path = "tiny.wakeword"',
+        "",
+        "[output]",
+        'format = "none"',
+        "",
+        "[web]",
+        *lines,
+        "",
+    ]
+    config.write_text("\n".join(tables))
     listener = Listener(load_config(config, ListenSettings), config)
-    return Site(listener, start(listener), f"http://127.0.0.1:{port}")
+    listener.parts.adapt()
+    return Site(listener, f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture(scope="module")
 def site(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     one = open_site(tiny_model, tmp_path_factory.mktemp("site"))
     yield one
-    one.server.close()
-    one.server.close()
+    one.listener.parts.close()
 
 
 def hear(site: Site) -> list[Heard]:
@@ -251,7 +261,7 @@ def test_a_token_guards_what_others_can_reach(tiny_model: Path, tmp_path: Path) 
         cookie = headers["Set-Cookie"].partition(";")[0]
         assert get(f"{site.address}/", headers={"Cookie": cookie})[0] == 200
     finally:
-        site.server.close()
+        site.listener.parts.close()
 
 
 def test_serving_to_others_needs_a_good_token(tmp_path: Path) -> None:
@@ -269,9 +279,15 @@ def test_serving_to_others_needs_a_good_token(tmp_path: Path) -> None:
     assert Guard("0.0.0.0", TOKEN)._fits(TOKEN) and not Guard("0.0.0.0", None)._fits("")
 
 
-def test_a_port_in_use(tiny_model: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError):
-        open_site(tiny_model, tmp_path, port=other.getsockname()[1])
+def test_a_port_in_use(tiny_model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        web = WebSettings(enabled=True, port=other.getsockname()[1])
+        listener = Listener(ListenSettings(models=(ModelSettings(path=str(tiny_model)),), web=web))
+        with pytest.raises(OSError, match="in use"):
+            start(listener)
+    server = start(listener)
+    server.close()
+    server.close()
 
 
 def test_events_follow_and_their_number_is_limited(site: Site) -> None:

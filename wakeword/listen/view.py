@@ -94,21 +94,17 @@ class Screen:
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
-        for title, more in (
-            ("phrase", {}),
-            ("score", {"justify": "right"}),
-            ("fires at", {"justify": "right"}),
-        ):
-            table.add_column(title, **more)
+        table.add_column("phrase")
+        table.add_column("score", justify="right")
+        table.add_column("fires at", justify="right")
         table.add_column("the last seconds")
         for phrase, threshold in self.thresholds.items():
             recent = list(self._scores.get(phrase, ()))
             now = recent[-1] if recent else 0.0
             style = "bold green" if now >= threshold else ""
             plot = Text("".join(spark(score) for score in recent), style="blue")
-            table.add_row(
-                Text(phrase, style="bold"), Text(f"{now:.2f}", style=style), f"{threshold:.2f}", plot
-            )
+            name, score = Text(phrase, style="bold"), Text(f"{now:.2f}", style=style)
+            table.add_row(name, score, f"{threshold:.2f}", plot)
         return table
 
     def _detections(self, now_s: float) -> Table:
@@ -172,7 +168,7 @@ class View:
             if time.monotonic() - drawn_s >= REFRESH_S:
                 drawn_s = time.monotonic()
                 self._live.update(self._screen.render(time.time()), refresh=True)
-        for waiting in iter(lambda: self._events.get(0), None):
+        while (waiting := self._events.get(0)) is not None:
             self._screen.take(waiting)
         self._live.update(self._screen.render(time.time()), refresh=True)
 

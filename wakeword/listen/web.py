@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wakeword.errors import UsageError, WakewordError
+from wakeword.listen.events import Event
 from wakeword.listen.hub import Subscription
 from wakeword.listen.loop_thread import LoopThread
 from wakeword.listen.metrics import Metrics
@@ -135,7 +136,7 @@ class WebServer:
         from aiohttp import web
 
         name, kind = PAGE_FILES[request.path]
-        text = files("wakeword.listen").joinpath("page", name).read_text(encoding="utf-8")
+        text = (files("wakeword.listen") / "page" / name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=kind)
 
     async def _state(self, request: web.Request) -> web.Response:
@@ -187,7 +188,7 @@ class WebServer:
             events.close()
         return answer
 
-    async def _send_events(self, answer: web.StreamResponse, events: Subscription) -> None:
+    async def _send_events(self, answer: web.StreamResponse, events: Subscription[Event]) -> None:
         pinging = asyncio.ensure_future(_ping(answer, events))
         try:
             async for event in events:
@@ -201,7 +202,7 @@ async def _send(answer: Any, text: str) -> None:
     await asyncio.wait_for(answer.write(text.encode()), SEND_S)
 
 
-async def _ping(answer: Any, events: Subscription) -> None:
+async def _ping(answer: Any, events: Subscription[Event]) -> None:
     """A page that left is noticed when something is sent to it."""
     with suppress(OSError, asyncio.TimeoutError):
         while True:

@@ -85,7 +85,7 @@ class Session:
         self._refused = ""
         self._sends_sound = False
         self._audio: Audio | None = None
-        self._own: tuple[Subscription, asyncio.Task[None]] | None = None
+        self._own: tuple[Subscription[Heard], asyncio.Task[None]] | None = None
         self._sending = asyncio.Lock()
         self._answers: dict[str, Callable[[Event], Any]] = {
             "describe": self._describe,
@@ -195,9 +195,8 @@ class Session:
             events.close()
             task.cancel()
 
-    async def _pass_on(self, events: Subscription) -> None:
+    async def _pass_on(self, events: Subscription[Heard]) -> None:
         async for heard in events:
-            assert isinstance(heard, Heard)
             if heard.stream == MICROPHONE and (
                 self._wanted is None or heard.detection.phrase in self._wanted
             ):
