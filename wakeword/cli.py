@@ -13,6 +13,8 @@ from wakeword.commands import check, doctor, export, firmware, judge, listen, se
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
+EXTRAS = {name: "firmware" for name in ("flatbuffers", "pymicro_features", "serial", "tflite_micro")}
+"""Packages that another extra than `train` installs."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as err:
         if (err.name or "").partition(".")[0] in OWN_PACKAGES:
             raise
-        click.echo(f"wakeword: this needs {err.name}; run: pip install 'wakeword[train]'", err=True)
+        extra = EXTRAS.get((err.name or "").partition(".")[0], "train")
+        click.echo(f"wakeword: this needs {err.name}; run: pip install 'wakeword[{extra}]'", err=True)
         return 1
     return 0
 
