@@ -59,7 +59,7 @@ def _plan_build(folder: Path, chip: str) -> FlashPlan:
     try:
         told = json.loads((path / "flasher_args.json").read_text())
         parts = tuple(sorted((int(at, 0), path / name) for at, name in told["flash_files"].items()))
-        options = tuple(str(option) for option in told.get("write_flash_args", ()))
+        options = tuple(_new_style(str(option)) for option in told.get("write_flash_args", ()))
         built_for = str(told.get("extra_esptool_args", {}).get("chip", "auto"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise UsageError(f"{path / 'flasher_args.json'}: damaged ({err})") from err
@@ -69,6 +69,11 @@ def _plan_build(folder: Path, chip: str) -> FlashPlan:
         if not file.is_file() or not file.resolve().is_relative_to(path.resolve()):
             raise UsageError(f"{file} is missing from the build; run idf.py build")
     return FlashPlan(built_for if chip == "auto" else chip, parts, options)
+
+
+def _new_style(option: str) -> str:
+    """ESP-IDF still writes --flash_mode where esptool 5 says --flash-mode."""
+    return option.replace("_", "-") if option.startswith("--") else option
 
 
 def _check_image(path: Path) -> None:
@@ -84,14 +89,14 @@ def flash_command(plan: FlashPlan, port: str | None, baud: int) -> list[str]:
     """The command that writes it."""
     command = [sys.executable, "-m", "esptool", "--chip", plan.chip, "--baud", str(baud)]
     command += ["--port", port] if port else []
-    command += ["write_flash", *plan.options]
+    command += ["write-flash", *plan.options]
     return command + [text for at, path in plan.parts for text in (f"{at:#x}", str(path))]
 
 
 def run_flash(command: Sequence[str]) -> None:
     """Run it, its output going to the terminal; DeviceError where it fails."""
     if importlib.util.find_spec("esptool") is None:
-        raise WakewordError("this needs esptool; run: pip install esptool")
+        raise WakewordError("this needs esptool; run: pip install 'esptool>=5'")
     try:
         done = subprocess.run(command, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as err:

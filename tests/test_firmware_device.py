@@ -236,7 +236,7 @@ def test_flash_prints_the_exact_command(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert done.output.split() == [
         *(sys.executable, "-m", "esptool", "--chip", "esp32s3", "--baud", "460800", "--port", "/dev/ttyUSB0"),
-        *("write_flash", "--flash_mode", "dio", "--flash_size", "4MB", "--flash_freq", "80m"),
+        *("write-flash", "--flash-mode", "dio", "--flash-size", "4MB", "--flash-freq", "80m"),
         *("0x0", str(build / "bootloader/bootloader.bin")),
         *("0x8000", str(build / "partition_table/partition-table.bin")),
         *("0x10000", str(build / "app.bin")),
@@ -245,7 +245,7 @@ def test_flash_prints_the_exact_command(tmp_path: Path) -> None:
     image.write_bytes(b"\xe9" + bytes(100))
     done = CliRunner().invoke(flash, [str(image), "--chip", "esp32c3", "--dry-run"])
     assert done.output.split()[1:] == [
-        *("-m", "esptool", "--chip", "esp32c3", "--baud", "460800", "write_flash", "0x0", str(image)),
+        *("-m", "esptool", "--chip", "esp32c3", "--baud", "460800", "write-flash", "0x0", str(image)),
     ]
 
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_flashed(tmp_path: Path) -> None:
 
 def test_esptool_that_fails_or_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(WakewordError, match="pip install esptool"):
+    with pytest.raises(WakewordError, match=r"pip install 'esptool>=5'"):
         run_flash([sys.executable, "-c", ""])
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     run_flash([sys.executable, "-c", ""])
