@@ -9,7 +9,20 @@ from collections.abc import Sequence
 import click
 
 import wakeword
-from wakeword.commands import check, doctor, export, firmware, judge, listen, service, synth, train
+from wakeword.commands import (
+    check,
+    data,
+    doctor,
+    enroll,
+    export,
+    firmware,
+    judge,
+    listen,
+    record,
+    service,
+    synth,
+    train,
+)
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
@@ -69,6 +82,9 @@ for command in (
     service.service,
     check.check,
     synth.synth,
+    record.record,
+    enroll.enroll,
+    data.data,
     export.export,
     export.verify,
     firmware.firmware,

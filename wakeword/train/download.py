@@ -32,23 +32,36 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def fetch(url: str, sha256: str, target: Path, progress: Report | None = None) -> Path:
+def _sum_like(expected: str, path: Path) -> str:
+    """Checksum of a file, of the kind and written as `expected` is: SHA-256, or MD5 as "md5:..."."""
+    if not expected.startswith("md5:"):
+        return sha256_of(path)
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return f"md5:{digest.hexdigest()}"
+
+
+def fetch(url: str, checksum: str, target: Path, progress: Report | None = None) -> Path:
     """Download `url` to `target` unless the right file is there already; return `target`.
 
-    A broken download is kept as `.NAME.part` and resumed by the next call. Without `progress`, a bar is
-    drawn where standard error is a terminal. Raises EncoderError when the server cannot be reached or
-    refuses, the connection breaks, the content is not what `sha256` says, or the disk cannot take it.
+    `checksum` is a SHA-256 in hex, or "md5:" and that where the publisher gives nothing better. A broken
+    download is kept as `.NAME.part` and resumed by the next call. Without `progress`, a bar is drawn where
+    standard error is a terminal. Raises EncoderError when the server cannot be reached or refuses, the
+    connection breaks, the content is not what `checksum` says, or the disk cannot take it.
     """
     partial = target.with_name(f".{target.name}.part")
     try:
-        if target.is_file() and sha256_of(target) == sha256:
+        if target.is_file() and _sum_like(checksum, target) == checksum:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         with _reporting(target.name, progress) as report:
             _download(url, partial, report)
-        if (got := sha256_of(partial)) != sha256:
+        if (got := _sum_like(checksum, partial)) != checksum:
             partial.unlink()
-            raise EncoderError(f"{url}: content has SHA-256 {got}, expected {sha256}; not kept, try again")
+            kind = "MD5" if checksum.startswith("md5:") else "SHA-256"
+            raise EncoderError(f"{url}: content has {kind} {got}, expected {checksum}; not kept, try again")
         partial.replace(target)
     except OSError as err:
         raise EncoderError(f"cannot write {target}: {err.strerror or err}") from err
