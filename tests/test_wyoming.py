@@ -1,55 +1,38 @@
-"""The Wyoming server, spoken to by the real `wyoming` client as Home Assistant does, and by worse ones."""
+"""The Wyoming server, spoken to by the real `wyoming` client as Home Assistant does, in every format."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-import json
-import socket
-import time
 import wave
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny import PHRASES, sounds
+from tiny import PHRASES
 from wyoming.audio import AudioChunk, AudioStart, AudioStop, wav_to_chunks
-from wyoming.client import AsyncTcpClient, AsyncUnixClient
+from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
-from wyoming.wake import Detect, Detection, NotDetected
+from wyoming.wake import Detect, Detection
+from wyoming_peer import SOUND, a_listener, connected, run, stream, wait_until
 
 import wakeword
-from wakeword.audio import SAMPLE_RATE, Samples, as_int16
-from wakeword.errors import AudioError, UsageError
+from wakeword.audio import SAMPLE_RATE, as_int16
+from wakeword.errors import AudioError
 from wakeword.listen.events import MICROPHONE, Heard
 from wakeword.listen.listener import Listener
-from wakeword.listen.settings import (
-    ListenSettings,
-    MicrophoneSettings,
-    ModelSettings,
-    WyomingSettings,
-)
-from wakeword.listen.wyoming_events import PAYLOAD_BYTES, Names, decode_chunk
-from wakeword.listen.wyoming_server import WyomingServer, parse_uri, start
-from wakeword.listen.wyoming_zeroconf import SERVICE, Announcement, own_addresses
-
-SOUND = sounds(8.0, seed=3)
-NAMES = ("hey_nova", "lights_on")
+from wakeword.listen.wyoming_events import decode_chunk
+from wakeword.listen.wyoming_server import WyomingServer, start
 
 
 @pytest.fixture(scope="module")
 def listener(tiny_model: Path) -> Listener:
-    settings = ListenSettings(
-        models=(ModelSettings(path=str(tiny_model)),),
-        wyoming=WyomingSettings(uri="tcp://127.0.0.1:0", max_clients=10),
-    )
-    return Listener(settings)
+    return a_listener(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -66,46 +49,6 @@ def expected(tiny_model: Path) -> list[tuple[str, int]]:
     events = wakeword.load(tiny_model).feed(SOUND)
     assert {event.phrase for event in events} == set(PHRASES), "the sound must hold both"
     return [(event.phrase.replace(" ", "_"), round(1000 * event.time_s)) for event in events]
-
-
-@asynccontextmanager
-async def connected(server: WyomingServer) -> AsyncIterator[AsyncTcpClient]:
-    async with AsyncTcpClient(server.address.host, server.address.port, read_timeout=20) as client:
-        yield client
-
-
-async def stream(
-    client: AsyncTcpClient, samples: Samples, rate: int = SAMPLE_RATE, **more: Any
-) -> list[tuple[str | None, int | None]]:
-    """Send a whole stream; return the detections up to the answer to its end."""
-    sending = asyncio.create_task(send(client, samples, rate, **more))
-    found = []
-    while event := await client.read_event():
-        if Detection.is_type(event.type):
-            detection = Detection.from_event(event)
-            found.append((detection.name, detection.timestamp))
-        elif NotDetected.is_type(event.type) or Pong.is_type(event.type):
-            break
-        elif Error.is_type(event.type):
-            raise AssertionError(Error.from_event(event).text)
-    await sending
-    return found
-
-
-async def send(
-    client: AsyncTcpClient, samples: Samples, rate: int, block: int = 1024, begin_ms: int | None = 0
-) -> None:
-    await client.write_event(AudioStart(rate, 2, 1).event())
-    for i in range(0, len(samples), block):
-        timestamp = None if begin_ms is None else begin_ms + 1000 * i // rate
-        audio = as_int16(samples[i : i + block]).tobytes()
-        await client.write_event(AudioChunk(rate, 2, 1, audio, timestamp).event())
-    await client.write_event(AudioStop().event())
-    await client.write_event(Ping().event())
-
-
-def run(work: Callable[[], Any]) -> Any:
-    return asyncio.run(asyncio.wait_for(work(), 60))
 
 
 def test_info_names_every_phrase(server: WyomingServer) -> None:
@@ -344,170 +287,3 @@ def test_satellites_reach_the_hub(server: WyomingServer, listener: Listener) -> 
         heard = [events.get(5) for _ in found]
     assert all(isinstance(h, Heard) and h.stream.startswith("wyoming 127.0.0.1:") for h in heard)
     wait_until(lambda: not listener.engine.streams)
-
-
-HUGE = json.dumps({"type": "audio-chunk", "payload_length": PAYLOAD_BYTES + 1}).encode() + b"\n"
-
-
-@pytest.mark.parametrize(
-    "sent, reason",
-    [
-        (b"GET / HTTP/1.1\r\n\r\n", "not JSON"),
-        (b"[1, 2]\n", "no JSON object"),
-        (b'{"data": {}}\n', "without a type"),
-        (b"x" * 200_000, "line of more than"),
-        (HUGE, "payload_length"),
-        (b'{"type": "ping", "data_length": -5}\n', "data_length"),
-        (b'{"type": "ping", "data_length": 99999999999}\n', "data_length"),
-        (b'{"type": "ping", "data": 7}\n', "no object"),
-        (b'{"type": "ping", "data_length": 2}\n[]', "no JSON object"),
-        (b"[" * 60_000 + b"\n", "not JSON"),
-        (b'{"type": "audio-start", "data": {"rate": 16000}}\n', "audio-start lacks"),
-        (b'{"type": "audio-start", "data": {"rate": "x", "width": 2, "channels": 1}}\n', "whole number"),
-        (b'{"type": "audio-start", "data": {"rate": 1, "width": 2, "channels": 1}}\n', "sample rate"),
-        (b'{"type": "detect", "data": {"names": [1]}}\n', "list of texts"),
-        (b'{"type": "audio-chunk", "data": {"rate": 16000, "width": 7, "channels": 1}}\n', "bytes"),
-        (b'{"type": "audio-chunk", "data": {"rate": [], "width": 2, "channels": 1}}\n', "audio-chunk"),
-    ],
-)
-def test_nonsense_is_answered_with_an_error_and_the_end(
-    server: WyomingServer, listener: Listener, sent: bytes, reason: str
-) -> None:
-    before = listener.hub.problems["wyoming"]
-    with socket.create_connection((server.address.host, server.address.port), timeout=10) as peer:
-        peer.sendall(sent)
-        answer = b""
-        while data := peer.recv(65536):
-            answer += data
-    assert b'"error"' in answer
-    assert reason.encode() in answer
-    assert listener.hub.problems["wyoming"] == before + 1
-    wait_until(lambda: not listener.engine.streams)
-    test_ping(server)
-
-
-def test_a_client_that_vanishes_mid_event(server: WyomingServer, listener: Listener) -> None:
-    with socket.create_connection((server.address.host, server.address.port), timeout=10) as peer:
-        data = b'"data": {"rate": 16000, "width": 2, "channels": 1}'
-        peer.sendall(b'{"type": "audio-start", ' + data + b"}\n")
-        peer.sendall(b'{"type": "audio-chunk", ' + data + b', "payload_length": 2048}\n')
-        peer.sendall(b"half")
-        wait_until(lambda: len(listener.engine.streams) == 1)
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # RST
-    wait_until(lambda: not listener.engine.streams)
-    test_ping(server)
-
-
-def test_too_many_clients(server: WyomingServer) -> None:
-    async def ask() -> Event | None:
-        clients = [connected(server) for _ in range(11)]
-        opened = [await client.__aenter__() for client in clients[:10]]
-        for client in opened:
-            await client.write_event(Ping().event())
-            await client.read_event()
-        async with clients[10] as one_more:
-            answer = await one_more.read_event()
-        for client in clients[:10]:
-            await client.__aexit__(None, None, None)
-        return answer
-
-    answer = run(ask)
-    assert answer is not None
-    assert "10 clients are served already" in Error.from_event(answer).text
-
-
-def test_unix_socket_and_port_in_use(tiny_model: Path, tmp_path: Path, listener: Listener) -> None:
-    path = Path("/tmp") / f"wakeword-{tmp_path.name}.sock"
-    settings = ListenSettings(
-        models=(ModelSettings(path=str(tiny_model)),),
-        wyoming=WyomingSettings(uri=f"unix://{path}"),
-        microphone=MicrophoneSettings(enabled=False),
-    )
-    listening = Listener(settings)
-    part = start(listening)
-
-    async def ask() -> str:
-        async with AsyncUnixClient(path, read_timeout=10) as client:
-            await client.write_event(Describe().event())
-            event = await client.read_event()
-            return event.type if event else ""
-
-    try:
-        assert run(ask) == "info"
-        with pytest.raises(OSError, match="in use"):
-            start(listening)
-    finally:
-        part.close()
-    assert not path.exists()
-
-
-def test_a_port_in_use_is_an_oserror(listener: Listener, tiny_model: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        uri = f"tcp://127.0.0.1:{other.getsockname()[1]}"
-        settings = ListenSettings(
-            models=(ModelSettings(path=str(tiny_model)),), wyoming=WyomingSettings(uri=uri)
-        )
-        with pytest.raises(OSError):
-            start(Listener(settings))
-
-
-def test_addresses() -> None:
-    assert str(parse_uri("tcp://0.0.0.0:10400")) == "tcp://0.0.0.0:10400"
-    assert parse_uri("tcp://localhost").port == 10400
-    assert parse_uri("unix:///run/w.sock").path == "/run/w.sock"
-    for bad in ("", "10400", "http://x:1", "tcp://", "tcp://x:99999", "unix://relative"):
-        with pytest.raises(UsageError):
-            parse_uri(bad)
-
-
-def test_names() -> None:
-    assert Names(("hey nova", "Größe")).all == ("hey_nova", "größe")
-    alike = Names(("Hey Nova", "hey_nova"))
-    assert alike.all == ("Hey Nova", "hey_nova")
-    assert [alike.phrase(name) for name in (*alike.all, "other")] == ["Hey Nova", "hey_nova", None]
-
-
-def test_zeroconf_announces_and_takes_back() -> None:
-    from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
-
-    addresses = [a for a in own_addresses() if not a.startswith("127.")]
-    if not addresses:
-        pytest.skip("no network here but loopback")
-    seen: list[tuple[str, str]] = []
-
-    async def look() -> None:
-        zeroconf = AsyncZeroconf(interfaces=addresses[:1])
-
-        def changed(zeroconf: Any, service_type: str, name: str, state_change: Any) -> None:
-            seen.append((state_change.name, name))
-
-        browser = AsyncServiceBrowser(zeroconf.zeroconf, SERVICE, handlers=[changed])
-        announcement = await Announcement.make(addresses[0], 10400)
-        for _ in range(100):
-            if seen:
-                break
-            await asyncio.sleep(0.1)
-        await announcement.close()
-        for _ in range(100):
-            if len(seen) > 1:
-                break
-            await asyncio.sleep(0.1)
-        await browser.async_cancel()
-        await zeroconf.async_close()
-
-    asyncio.run(look())
-    assert [state for state, _ in seen] == ["Added", "Removed"]
-    assert seen[0][1].startswith("wakeword-") and seen[0][1].endswith(f"-10400.{SERVICE}")
-
-
-def test_loopback_is_not_announced() -> None:
-    with pytest.raises(wakeword.WakewordError, match="not on a network"):
-        asyncio.run(Announcement.make("127.0.0.1", 10400))
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within ten seconds")

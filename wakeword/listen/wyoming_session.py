@@ -10,6 +10,7 @@ asks to `detect` and sends no sound gets what our own microphone hears.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
@@ -48,15 +49,15 @@ class Audio:
         self._n_samples = 0
         self._offset_ms = 0.0
 
-    def take(self, chunk: AudioChunk) -> list[Heard]:
-        """Listen to a chunk. Runs in a worker thread. AudioError."""
+    def take(self, chunk: AudioChunk, arrived_s: float) -> list[Heard]:
+        """Listen to a chunk that came at `arrived_s` (monotonic clock). Runs in a worker. AudioError."""
         if chunk.rate != self.rate:
             raise AudioError(f"sound at {chunk.rate!r} Hz after audio-start at {self.rate} Hz")
         block = decode_chunk(chunk)
         if isinstance(chunk.timestamp, int):
             self._offset_ms = chunk.timestamp - 1000 * self._n_samples / self.rate
         self._n_samples += len(block)
-        return self._feed(self._mono.feed(block))
+        return self._feed(self._mono.feed(block), time.monotonic() - arrived_s)
 
     def finish(self) -> list[Heard]:
         """Listen to what the resampler holds and a second of silence."""
@@ -66,9 +67,9 @@ class Audio:
         """When it was heard, in ms, by the client's own timestamps; else from its first sample."""
         return round(1000 * heard.detection.time_s + self._offset_ms)
 
-    def _feed(self, samples: Samples) -> list[Heard]:
-        pieces = range(0, len(samples), PIECE_SAMPLES)
-        return [heard for i in pieces for heard in self.stream.feed(samples[i : i + PIECE_SAMPLES])]
+    def _feed(self, samples: Samples, lag_s: float = 0.0) -> list[Heard]:
+        pieces = [samples[i : i + PIECE_SAMPLES] for i in range(0, len(samples), PIECE_SAMPLES)]
+        return [heard for piece in pieces for heard in self.stream.feed(piece, lag_s)]
 
 
 class Session:
@@ -159,7 +160,7 @@ class Session:
         if self._refused:
             raise WakewordError(self._refused)
         assert self._audio is not None
-        await self._report(self._audio, await self._in_worker(self._audio.take, chunk))
+        await self._report(self._audio, await self._in_worker(self._audio.take, chunk, time.monotonic()))
 
     async def _stop(self, event: Event) -> None:
         audio, self._audio = self._audio, None
