@@ -63,6 +63,18 @@ def test_other_languages_have_sentences(language: str) -> None:
     assert not set(lines) & set(synth_background.sentences([]))
 
 
+def test_strings_of_words_are_varied_and_leave_out_what_is_to_be_avoided() -> None:
+    pytest.importorskip("wordfreq")
+    lines = synth_background.strings_of_words(["thank you", "computer"], "en", np.random.default_rng(1))
+    words = {word for line in lines for word in normalise_phrase(line).split()}
+    assert len(lines) > 100 and len(words) > 900
+    assert not words & {"thank", "computer"}
+    assert lines == synth_background.strings_of_words(
+        ["thank you", "computer"], "en", np.random.default_rng(1)
+    )
+    assert synth_background.strings_of_words([], "klingon", np.random.default_rng(1)) == []
+
+
 def test_no_minutes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="0 minutes"):
         synth_background.synthesise_background(tmp_path, 0)

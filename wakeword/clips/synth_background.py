@@ -27,6 +27,8 @@ MIN_FILES = 6
 """Of each kind of background, so that train, dev and test each have some."""
 SPLIT_CYCLE: tuple[Split, ...] = ("train", "dev", "test", "train", "train", "train")
 SENTENCES_AT_ONCE = 6
+N_WORDS, N_STRINGS = 8_000, 150
+MIN_STRING, MAX_STRING = 5, 12
 SLOW_ENGINES = ("piper", "festival")
 """Left out of running speech where others can do it: 8 to 12 times faster than real time is too slow."""
 LANGUAGES = ("en", "de", "es")
@@ -64,7 +66,7 @@ def synthesise_background(
     tasks: list[Callable[[], SpokenClip]] = []
     shares = (SPEECH_SHARE, NOISE_SHARE, 1 - SPEECH_SHARE - NOISE_SHARE)
     kinds: tuple[Kind, ...] = ("speech", "noise", "music")
-    lines = sentences(avoid, language)
+    lines = sentences(avoid, language) + strings_of_words(avoid, language, np.random.default_rng([seed, 2]))
     for kind, share in zip(kinds, shares, strict=True):
         seconds = minutes * 60 * share
         n_files = max(round(seconds / FILE_S), MIN_FILES)
@@ -123,13 +125,34 @@ def _make(
 
 def sentences(avoid: Sequence[str] = (), language: str = "en") -> list[str]:
     """The built-in everyday sentences without the telling words (4 letters or more) of these phrases."""
-    phrases = [normalise_phrase(phrase) for phrase in avoid]
-    banned = {
-        word for phrase in phrases for word in (phrase, *phrase.split()) if len(word) > 3 or word == phrase
-    }
+    banned = _telling_words(avoid)
     name = f"sentences_{language}.txt" if language in LANGUAGES[1:] else "sentences.txt"
     text = resources.files("wakeword.clips").joinpath(name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if not _holds(normalise_phrase(line), banned)]
+
+
+def strings_of_words(avoid: Sequence[str], language: str, rng: np.random.Generator) -> list[str]:
+    """Words in a row without sense, as many lines as there are sentences: sounds that no sentence has.
+
+    The frequent words of a language, by `wordfreq`; nothing where that is missing or knows it not.
+    """
+    try:
+        import wordfreq
+
+        words = wordfreq.top_n_list(language, N_WORDS)
+    except (ModuleNotFoundError, LookupError, ValueError):
+        return []
+    banned = _telling_words(avoid)
+    known = [word for word in words if len(word) > 2 and word.isalpha() and word not in banned]
+    lengths = rng.integers(MIN_STRING, MAX_STRING + 1, size=N_STRINGS)
+    drawn = [" ".join(rng.choice(known, size=n, replace=False)).capitalize() + "." for n in lengths]
+    return [line for line in drawn if not _holds(normalise_phrase(line), banned)]
+
+
+def _telling_words(avoid: Sequence[str]) -> set[str]:
+    """The phrases and those of their words that have 4 letters or more."""
+    phrases = [normalise_phrase(phrase) for phrase in avoid]
+    return {w for phrase in phrases for w in (phrase, *phrase.split()) if len(w) > 3 or w == phrase}
 
 
 def _holds(line: str, words: Iterable[str]) -> bool:
