@@ -105,7 +105,7 @@ def _features(samples: Samples) -> npt.NDArray[np.float32]:
     window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)
     frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::FRAME_SAMPLES]
     power = np.abs(np.fft.rfft(frames * window, axis=1)) ** 2 @ mel_filters(N_MELS).T
-    return np.log10(power * (N_FFT_TRAINED / N_FFT) + POWER_FLOOR).astype(np.float32)
+    return np.asarray(np.log10(power * (N_FFT_TRAINED / N_FFT) + POWER_FLOOR), dtype=np.float32)
 
 
 @dataclass(frozen=True)
