@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from firmware_bridge.network import N_FEATURES, Int8
 from wakeword.audio import FRAME_SAMPLES, as_float, as_int16
+from wakeword.errors import ExportError
 
 FRAMES_UNHEARD = 2
 """Frames of 10 ms that pass before the first has its 30 ms."""
@@ -22,8 +23,12 @@ class MicroFeatures:
     """Features of a stream; any block size gives the same."""
 
     def __init__(self) -> None:
-        from pymicro_features import MicroFrontend
-
+        try:
+            from pymicro_features import MicroFrontend
+        except ModuleNotFoundError as err:
+            raise ExportError(
+                "the micro front end needs pymicro-features; run: pip install 'wakeword[firmware]'"
+            ) from err
         self._frontend = MicroFrontend()
         self.reset()
 

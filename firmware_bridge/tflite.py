@@ -15,6 +15,7 @@ Written straight as a flatbuffer with the schema that runtimes ship; no TensorFl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.network import N_FEATURES, Add, Conv, Quantisation, QuantisedNet
+from wakeword.errors import ExportError
 
 IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -37,14 +39,14 @@ SCHEMAS = (
 def schema() -> Any:
     """The generated classes of the .tflite format, from whichever runtime is installed.
 
-    Raises ModuleNotFoundError where none is: they come with the `firmware` extra.
+    Raises ExportError where none is: they come with the `firmware` extra.
     """
-    for name in SCHEMAS[:-1]:
-        try:
+    for name in SCHEMAS:
+        with suppress(ModuleNotFoundError):
             return import_module(name)
-        except ModuleNotFoundError:
-            continue
-    return import_module(SCHEMAS[-1])
+    raise ExportError(
+        ".tflite files need tflite-micro or ai-edge-litert; run: pip install 'wakeword[firmware]'"
+    )
 
 
 def write_tflite(net: QuantisedNet) -> bytes:

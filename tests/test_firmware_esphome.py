@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -166,6 +167,18 @@ def test_training_needs_the_checkpoint(tiny_model: Path, capsys: pytest.CaptureF
     where = ["--clips", ".", "--background", "."]
     assert main(["firmware", "train", str(tiny_model), "--phrase", "hey nova", *where]) == 1
     assert "taught by the verifier's own weights" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from firmware_bridge import tflite
+    from firmware_bridge.micro import MicroFeatures
+
+    monkeypatch.setattr(tflite, "SCHEMAS", ("no_such_runtime",))
+    with pytest.raises(ExportError, match="pip install"):
+        write_tflite(toy_network())
+    monkeypatch.setitem(sys.modules, "pymicro_features", None)
+    with pytest.raises(ExportError, match="pip install"):
+        MicroFeatures()
 
 
 def esphome() -> str:
