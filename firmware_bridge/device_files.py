@@ -12,8 +12,8 @@ from firmware_bridge.frames import Audio, Message, Trace
 from wakeword.audio import SAMPLE_RATE
 from wakeword.errors import WakewordError
 
-MAX_GAP_SAMPLES = 10 * SAMPLE_RATE
-"""Sound that is missing is written as silence, up to so much at once."""
+MAX_GAP_SAMPLES = SAMPLE_RATE
+"""Sound that is missing is written as silence, so that times stay right; longer gaps are left out."""
 STEP_SLICES = 3
 
 
@@ -53,7 +53,8 @@ def _sound(stack: ExitStack, path: Path) -> Callable[[Message], None]:
         nonlocal expected
         if isinstance(message, Audio):
             gap = 0 if expected is None else message.first_sample - expected
-            file.write(np.zeros(max(0, min(gap, MAX_GAP_SAMPLES)), dtype=np.int16))
+            if 0 < gap <= MAX_GAP_SAMPLES:
+                file.write(np.zeros(gap, dtype=np.int16))
             file.write(message.pcm)
             expected = message.first_sample + len(message.pcm)
 
