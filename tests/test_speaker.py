@@ -92,6 +92,10 @@ def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(good[: len(good) // 2])
     with pytest.raises(BundleError, match="enroll again"):
         load_speakers(path)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(BundleError):
+        load_speakers(path)
     np.savez(path, names=np.array([{"a": 1}], dtype=object))  # a pickle: never loaded
     with pytest.raises(BundleError):
         load_speakers(path)

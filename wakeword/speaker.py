@@ -136,12 +136,12 @@ def speakers_path(bundle: Path) -> Path:
 def load_speakers(path: Path) -> Speakers:
     """Read enrolled voices. BundleError for a damaged or foreign file."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             version, encoder = int(stored["format"]), str(stored["encoder"])
             names, vectors, thresholds = (stored[key] for key in ("names", "vectors", "thresholds"))
     except FileNotFoundError as err:
         raise DataError(f"no one is enrolled ({path} is missing); run: wakeword enroll") from err
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as err:
         raise BundleError(f"{path}: not enrolled voices ({err}); delete it and enroll again") from err
     if version != FORMAT or encoder != ENCODER_SHA256:
         raise BundleError(f"{path}: made with another speaker encoder; enroll again")
