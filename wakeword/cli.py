@@ -18,6 +18,7 @@ from wakeword.commands import (
     firmware,
     judge,
     listen,
+    mine,
     record,
     service,
     synth,
@@ -26,7 +27,14 @@ from wakeword.commands import (
 from wakeword.errors import WakewordError
 
 OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
-EXTRAS = {name: "firmware" for name in ("flatbuffers", "pymicro_features", "serial", "tflite_micro")}
+EXTRAS = {
+    name: extra
+    for extra, names in {
+        "firmware": ("flatbuffers", "pymicro_features", "serial", "tflite_micro"),
+        "serve": ("aiohttp", "paho", "prometheus_client", "watchfiles", "wyoming", "zeroconf"),
+    }.items()
+    for name in names
+}
 """Packages that another extra than `train` installs."""
 
 
@@ -81,10 +89,11 @@ for command in (
     doctor.doctor,
     service.service,
     check.check,
+    mine.mine,
     synth.synth,
-    record.record,
     enroll.enroll,
     data.data,
+    record.record,
     export.export,
     export.verify,
     firmware.firmware,
