@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for check.csv and transcripts.",
 )
-@click.option("--drop-list", type=EXISTING, default=None, help="CSV to write for train --drop-list.")
+@click.option("--drop-list", type=EXISTING, default=None, help="CSV to write of what not to learn from.")
 @click.option("--split", type=click.Choice(["train", "dev", "test", "all"]), default="all", show_default=True)
 @click.option("--weights", type=EXISTING, default=None, help="Another CTranslate2 Whisper folder [tiny.en].")
 @click.option("--threads", type=int, default=None, help="Of the processor [half of them].")
