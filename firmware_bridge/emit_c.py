@@ -55,6 +55,7 @@ def emit_library(model: FirmwareModel, out: Path, fa_per_hour: float, command: s
 
     UsageError where `out` is something else, ExportError where the network does not fit into C.
     """
+    out = out.resolve()
     if out.exists() and not (out / BUILD_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is there already and is not a library of ours; name a new folder")
     c_model = CModel(model.net, model.point(fa_per_hour).rule, command)

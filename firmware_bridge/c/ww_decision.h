@@ -9,6 +9,10 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define WW_MAX_WINDOW 33
 #define WW_SLICES_UNHEARD 100
 
@@ -27,5 +31,9 @@ void ww_decision_score(ww_decision *decision, uint8_t window, uint8_t score);
 /* Passes one slice, behind the score that came with it, if any. Returns 1 if the phrase is detected, and then
  * `mean` and `peak` are those of the scores that did it. */
 int ww_decision_slice(ww_decision *decision, uint8_t window, uint8_t cutoff, uint8_t *mean, uint8_t *peak);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -17,6 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define WW_SAMPLE_RATE 16000     /* Hz */
 #define WW_WINDOW_SAMPLES 480    /* 30 ms */
 #define WW_HOP_SAMPLES 160       /* 10 ms */
@@ -66,5 +70,9 @@ uint16_t ww_gain_feature(uint32_t magnitude, uint32_t smoothing, uint32_t *noise
 /* Position of the highest bit that is set, counted from 1; 0 for 0. */
 int ww_top_bit_u32(uint32_t x);
 int ww_top_bit_u64(uint64_t x);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

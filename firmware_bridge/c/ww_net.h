@@ -11,6 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* For ww_scale. */
 typedef struct {
     int32_t multiplier;
@@ -76,5 +80,9 @@ uint8_t ww_net_step(const ww_net *net, ww_rings rings, int8_t *scratch);
 
 /* x * multiplier * 2^(shift - 31), rounded twice: TFLite Micro's MultiplyByQuantizedMultiplier. */
 int32_t ww_scale(int32_t x, int32_t multiplier, int shift);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
