@@ -73,10 +73,13 @@ def test_problems_are_named() -> None:
     assert check_take(laid(3.0, (1.0, tone(0.8)))).problems == ()
 
 
-def test_a_muted_microphone_is_an_error_at_once() -> None:
+def test_a_muted_microphone_is_an_error_and_a_noise_gate_is_not() -> None:
     sound = blocks(np.zeros(int(9 * SAMPLE_RATE), np.float32))
     with pytest.raises(DeviceError, match="is it muted"):
         record_take(sound)
+    gated = np.zeros(int(9 * SAMPLE_RATE), np.float32)
+    gated[int(2.5 * SAMPLE_RATE) : int(3.3 * SAMPLE_RATE)] = tone(0.8)
+    assert record_take(blocks(gated)).problems == ()
     with pytest.raises(DeviceError, match="unplugged"):
         record_take(blocks(room(1.0)))
 

@@ -77,16 +77,16 @@ def record_take(blocks: Iterator[Samples], show: Show | None = None) -> Take:
     """
     show = show or (lambda phase, level, left: None)
     ready = _gather(blocks, int(READY_S * SAMPLE_RATE), lambda level, left: show("ready", level, left))
-    if level_dbfs(ready) < MUTED_DBFS:
-        raise DeviceError(
-            "the microphone gives silence; is it muted, or switched off? "
-            "(see the sound settings, or choose another one: wakeword devices)"
-        )
     floor = float(np.percentile(frame_levels_dbfs(ready), 25))
     ending = _Ending(floor)
     said = _gather(
         blocks, int(LONGEST_S * SAMPLE_RATE), lambda level, left: show("speak", level, left), ending.over
     )
+    if max(level_dbfs(ready), level_dbfs(said)) < MUTED_DBFS:  # before speech alone, noise gates do that
+        raise DeviceError(
+            "the microphone gives silence; is it muted, or switched off? "
+            "(see the sound settings, or choose another one: wakeword devices)"
+        )
     lead = int(LEAD_S * SAMPLE_RATE)
     early = bool(np.median(frame_levels_dbfs(ready[-lead:])) > max(floor + OVER_FLOOR_DB, FAINT_DBFS))
     return check_take(np.concatenate([ready[-lead:], said]), early)
