@@ -40,14 +40,17 @@ def verifier_graph(
         portable: take `audio` [B, N] and compute the log-mel inside the graph.
     """
     name = "audio" if portable or net.encoder.input == "audio" else "mel"
-    graph = _trace(_Posteriors(net, portable).eval().cpu(), example, name)
+    graph = trace_module(_Posteriors(net, portable).eval().cpu(), example, name, "posterior")
     onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in metadata.items()})
     onnx.checker.check_model(graph, full_check=True)
     return graph
 
 
-def _trace(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
-    shape = {0: torch.export.Dim("batch")}
+def trace_module(
+    module: nn.Module, example: Tensor, name: str, output: str, dynamic_batch: bool = True
+) -> onnx.ModelProto:
+    """A module of one input and one output as a graph; all sizes but perhaps the batch's are fixed."""
+    shape = {0: torch.export.Dim("batch")} if dynamic_batch else {}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # torch 2.11 warns about its own internals while it traces.
@@ -56,7 +59,7 @@ def _trace(module: nn.Module, example: Tensor, name: str) -> onnx.ModelProto:
             module,
             (example,),
             input_names=[name],
-            output_names=["posterior"],
+            output_names=[output],
             dynamic_shapes=(shape,),
             opset_version=OPSET,
             dynamo=True,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import onnx_target, ort_target, web_target
+from export import onnx_target, openwakeword_target, ort_target, web_target
 from export.card import write_card
 from export.description import DESCRIPTION, ExportedFile, describe_export, sha256_of, write_json
 from export.options import Options
@@ -32,6 +32,7 @@ TARGETS = {
         Target("onnx", "ONNX files for any host, audio or log-mel in", onnx_target.write),
         Target("ort", "ORT format for mobile and minimal builds of onnxruntime", ort_target.write),
         Target("web", "a page that listens in the browser", web_target.write),
+        Target("openwakeword", "classifiers for openWakeWord", openwakeword_target.write),
     )
 }
 

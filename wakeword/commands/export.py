@@ -12,7 +12,7 @@ from wakeword.manifest import Mode
 
 @click.command()
 @BUNDLE
-@click.option("--target", required=True, help="onnx, ort or web.")
+@click.option("--target", required=True, help="onnx, ort, web or openwakeword.")
 @click.option("--out", type=EXISTING, required=True, help="Folder to make.")
 @click.option("--checkpoint", type=EXISTING, default=None, help="Folder of the torch weights [beside MODEL].")
 @click.option("--precision", multiple=True, help="fp32, fp16, int8, int8-static; repeatable [all possible].")
