@@ -71,7 +71,9 @@ class SpeechEmbedding(Encoder):
         """What openWakeWord gives the embedding: decibels of the bands / 10 + 2. [B, N] -> [B, T, 32]."""
         spectrum = functional.conv1d(audio[:, None] * INT16_SCALE, self.dft, stride=FRAME_SAMPLES)
         power = spectrum[:, :N_BINS].square() + spectrum[:, N_BINS:].square()
-        decibels = 10 * (power.transpose(1, 2) @ self.bands).clamp(min=POWER_FLOOR).log10()
+        # A convolution, and no product: those get int8 weights when the net is exported.
+        bands = functional.conv1d(power, self.bands.T[:, :, None])
+        decibels = 10 * bands.transpose(1, 2).clamp(min=POWER_FLOOR).log10()
         floor = decibels.amax(dim=(1, 2), keepdim=True) - RANGE_DB
         return torch.maximum(decibels, floor) / 10 + 2
 
