@@ -92,8 +92,7 @@ class Run:
 
     def event_times_s(self, rule: FirmwareRule) -> npt.NDArray[np.float64]:
         """When the firmware fires, in seconds from the first sample [E]."""
-        times: npt.NDArray[np.float64] = (self.trace.events(rule) + 1 + FRAMES_UNHEARD) * SLICE_S
-        return times
+        return np.asarray((self.trace.events(rule) + 1 + FRAMES_UNHEARD) * SLICE_S, dtype=np.float64)
 
 
 def run_on(posteriors: Posteriors, streams: Sequence[HeardStream], stride: int = 3) -> list[Run]:
