@@ -67,7 +67,8 @@ def cut_moment(path: Path, at_s: float) -> Samples:
     """The sound around a moment, shorter at the ends of the recording."""
     samples = _recording(path)
     first, last = int((at_s - BEFORE_S) * SAMPLE_RATE), int((at_s + AFTER_S) * SAMPLE_RATE)
-    return samples[max(0, first) : last].copy()
+    piece: Samples = samples[max(0, first) : last].copy()
+    return piece
 
 
 @lru_cache(maxsize=4)
