@@ -17,6 +17,8 @@ import pytest
 
 START_S = 60.0
 STEP_S = 0.1
+CALL_S = 20.0
+LOADED = "Page.loadEventFired"
 
 
 class Chromium:
@@ -67,11 +69,17 @@ class Chromium:
         pytest.skip("chromium does not start here")
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """One command of the protocol."""
+        """One command of the protocol; once more where the answer does not come."""
+        try:
+            return await self._call(method, params)
+        except asyncio.TimeoutError:
+            return await self._call(method, params)
+
+    async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         number = next(self._numbers)
         await self._socket.send_json({"id": number, "method": method, "params": params})
         while True:
-            message = await self._socket.receive_json(timeout=60)
+            message = await self._socket.receive_json(timeout=CALL_S)
             if message.get("id") == number:
                 assert "error" not in message, message["error"]
                 return dict(message["result"])
@@ -79,14 +87,16 @@ class Chromium:
 
     def _note(self, message: dict[str, Any]) -> None:
         params = message.get("params", {})
-        if message["method"] == "Runtime.exceptionThrown":
+        if message.get("method") == "Runtime.exceptionThrown":
             self.messages.append(str(params["exceptionDetails"].get("exception", {}).get("description")))
-        elif message["method"] == "Log.entryAdded":
+        elif message.get("method") == "Log.entryAdded":
             self.messages.append(params["entry"]["text"])
 
     async def open(self, address: str) -> None:
-        """Go to a page."""
+        """Go to a page, and wait until it is there: what is asked while it changes may get no answer."""
         await self.call("Page.navigate", url=address)
+        while (message := await self._socket.receive_json(timeout=CALL_S)).get("method") != LOADED:
+            self._note(message)
 
     async def evaluate(self, code: str) -> Any:
         """The value of an expression in the page, awaited if it is a promise."""
