@@ -21,7 +21,7 @@ from wakeword.bundle import load_bundle, save_bundle
 from wakeword.errors import ExportError
 from wakeword.mel import log_mel
 from wakeword.scorer import Scorer
-from wakeword.train.model import WakewordNet
+from wakeword.train.model import WakewordNet, window_samples
 from wakeword.verifier import Verifier, make_session
 
 METADATA = {"phrases": PHRASES, "window": 100}
@@ -191,3 +191,21 @@ def test_golden_sound_is_fixed_and_loud() -> None:
 
 def test_windows_of_the_tiny_net() -> None:
     assert windows(3, tiny_net()).shape == (3, 80, 100)
+
+
+def test_quick_features_are_the_int8_encoder_window_by_window() -> None:
+    from export.quick_features import QuickFeatures
+
+    net = tiny_net()
+    audio = torch.from_numpy(
+        np.stack([sounds(1.0, seed=i)[: window_samples(CONFIG.window_s)] for i in range(3)])
+    )
+    quick = QuickFeatures(net, audio[0].numpy())
+    with torch.inference_mode():
+        exact = net.features(net.encoder_input(audio))
+    found = quick.features(quick.encoder_input(audio))
+    assert found.shape == exact.shape
+    assert float((found - exact).norm() / exact.norm()) < 0.1
+    assert not torch.equal(found, exact)  # it is int8
+    alone = quick.features(quick.encoder_input(audio[1:2]))
+    torch.testing.assert_close(alone, found[1:2], rtol=0, atol=1e-5)

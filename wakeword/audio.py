@@ -191,3 +191,8 @@ def _loudest_stretch(levels: npt.NDArray[np.float32], floor_dbfs: float) -> tupl
     pauses = np.flatnonzero(np.diff(steady) > PAUSE_S * SAMPLE_RATE / FRAME_SAMPLES)
     best = max(np.split(steady, pauses + 1), key=lambda s: float(np.maximum(levels[s] - threshold, 0).sum()))
     return max(0, int(best[0]) - 2), min(len(levels), int(best[-1]) + 3)
+
+
+def fft_length(n: int) -> int:
+    """Smallest 2^a or 3 * 2^a or 5 * 2^a that holds n: lengths the FFT is quick at."""
+    return min(m << max(0, int(np.ceil(np.log2(n / m)))) for m in (1, 3, 5))

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from export.pack import draft_bundle, export_verifier
+from export.quick_features import QuickFeatures
 from export.student import add_student
 from wakeword.audio import as_int16, read_audio
 from wakeword.bundle import Bundle, load_bundle, save_bundle
@@ -141,7 +142,12 @@ def make_detector(request: Request) -> Bundle:
         train, dev = (_windows(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
     with _stage("fine-tune"), _Bars() as bars:
         key = _key(settings, recordings)
-        history = fine_tune(net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars)
+        quick = (
+            QuickFeatures(net, train.render(0)) if policy.name == "head" and device.type == "cpu" else None
+        )
+        history = fine_tune(
+            net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars, quick
+        )
     with _stage("export"):
         windows = _parity_windows(net, dev, settings)
         training = _training(recordings, settings, policy, history.dev_loss)
@@ -154,7 +160,7 @@ def make_detector(request: Request) -> Bundle:
     if net.encoder.input == "mel":  # what the student hears too
         with _stage("student"), _Bars() as bars:
             hours = cache_background(sounds["train"].all(), workspace / "background.f16")
-            student = _teach(net, train, dev, hours, settings, workspace, key, bars)
+            student = _teach(net, train, dev, hours, settings, workspace, key, bars, quick)
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
     with _stage("calibrate"):
         heard = Dev.build(recordings.clips["dev"], recordings.background["dev"], settings.seed)
@@ -180,10 +186,11 @@ def _teach(
     workspace: Path,
     key: str,
     bars: _Bars,
+    quick: QuickFeatures | None,
 ) -> StudentNet:
     """A student that has learnt what the verifier says of the same windows, and silence in background."""
     taught, examined = (
-        make_lessons(net, windows, workspace / name, key, bars)
+        make_lessons(net, windows, workspace / name, key, bars, quick)
         for name, windows in (("train", train), ("dev", dev))
     )
     student = StudentNet(net.phrases, settings.student)

@@ -20,6 +20,7 @@ from wakeword.audio import (
     Samples,
     active_level_dbfs,
     as_float,
+    fft_length,
     speech_span,
 )
 from wakeword.clips.rooms import RoomConfig, draw_room, simulate_room
@@ -60,10 +61,11 @@ def hush(n_samples: int, rng: np.random.Generator) -> Samples:
 
 def coloured_noise(n_samples: int, rng: np.random.Generator, exponent: float) -> Samples:
     """Noise [n_samples] at -20 dBFS whose power falls as 1 / f^exponent: 0 white, 1 pink, 2 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(n_samples))
+    n_fft = fft_length(n_samples)
+    spectrum = np.fft.rfft(rng.standard_normal(n_fft))
     shape = np.maximum(np.arange(len(spectrum)), 1.0) ** (-exponent / 2)
-    shape[: max(1, 20 * n_samples // SAMPLE_RATE)] = 0.0  # below 20 Hz it would only use up the level
-    noise = np.fft.irfft(spectrum * shape, n_samples)
+    shape[: max(1, 20 * n_fft // SAMPLE_RATE)] = 0.0  # below 20 Hz it would only use up the level
+    noise = np.fft.irfft(spectrum * shape, n_fft)[:n_samples]
     return (noise * (0.1 / max(float(np.std(noise)), 1e-12))).astype(np.float32)
 
 
@@ -99,23 +101,19 @@ def speed(samples: Samples, rng: np.random.Generator, low: float = 0.9, high: fl
 
 def convolve(samples: Samples, response: Samples) -> Samples:
     """Filter with an impulse response, causally; the length stays, so the tail past the end is dropped."""
-    n_fft = _fast_length(len(samples) + len(response) - 1)
+    n_fft = fft_length(len(samples) + len(response) - 1)
     product = np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft)
     return np.fft.irfft(product, n_fft)[: len(samples)].astype(np.float32)
-
-
-def _fast_length(n: int) -> int:
-    """Smallest 2^a or 3 * 2^a or 5 * 2^a that holds n: lengths the FFT is quick at."""
-    return min(m << max(0, int(np.ceil(np.log2(n / m)))) for m in (1, 3, 5))
 
 
 def _shape_spectrum(
     samples: Samples, gain_db: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 ) -> Samples:
     # Zero phase and circular: the gains are smooth, so what wraps round is a few ms of little energy.
-    spectrum = np.fft.rfft(samples)
+    n_fft = fft_length(len(samples))
+    spectrum = np.fft.rfft(samples, n_fft)
     hz = np.linspace(1.0, SAMPLE_RATE / 2, len(spectrum))
-    return np.fft.irfft(spectrum * 10 ** (gain_db(hz) / 20), len(samples)).astype(np.float32)
+    return np.fft.irfft(spectrum * 10 ** (gain_db(hz) / 20), n_fft)[: len(samples)].astype(np.float32)
 
 
 def equalise(samples: Samples, rng: np.random.Generator, max_tilt_db: float = 3.0) -> Samples:

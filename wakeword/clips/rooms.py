@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import SAMPLE_RATE, Samples
+from wakeword.audio import SAMPLE_RATE, Samples, fft_length
 
 SPEED_OF_SOUND = 343.0
 """Metres per second."""
@@ -100,8 +100,9 @@ def _sparse(rng: np.random.Generator, n: int, room: Room) -> npt.NDArray[np.floa
 def _damped(noise: npt.NDArray[np.float64], room: Room) -> npt.NDArray[np.float64]:
     """Let the noise decay by 60 dB in the reverberation time, its treble in two thirds of it."""
     n = len(noise)
-    spectrum = np.fft.rfft(noise)
-    edge = int(TREBLE_HZ / SAMPLE_RATE * n)
-    bass = np.fft.irfft(np.where(np.arange(len(spectrum)) < edge, spectrum, 0), n)
+    n_fft = fft_length(n)
+    spectrum = np.fft.rfft(noise, n_fft)
+    edge = int(TREBLE_HZ / SAMPLE_RATE * n_fft)
+    bass = np.fft.irfft(np.where(np.arange(len(spectrum)) < edge, spectrum, 0), n_fft)[:n]
     decay = 10 ** (-3 * np.arange(n) / SAMPLE_RATE / room.rt60_s)
     return np.asarray(bass * decay + (noise - bass) * decay**1.5)

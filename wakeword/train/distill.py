@@ -20,7 +20,7 @@ from torch.nn import functional
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
 from wakeword.clips.augment import DEFAULT_AUGMENTATION
 from wakeword.config import DistillConfig
-from wakeword.train.features import BATCH, cache_features
+from wakeword.train.features import BATCH, MakesFeatures, cache_features
 from wakeword.train.finetune import window_weights
 from wakeword.train.frontend import LogMel
 from wakeword.train.head import HEAD_HZ
@@ -77,15 +77,23 @@ class _MelOnly(nn.Module):
         return x
 
 
-def make_lessons(net: WakewordNet, windows: WindowSet, path: Path, key: str, progress: Progress) -> Lessons:
+def make_lessons(
+    net: WakewordNet,
+    windows: WindowSet,
+    path: Path,
+    key: str,
+    progress: Progress,
+    frozen: MakesFeatures | None = None,
+) -> Lessons:
     """Listen to all windows with the verifier and keep what the student needs.
 
     `path` names the caches: `<path>.npy` is the verifier's features, as `fine_tune` keeps them for a policy
-    that leaves the encoder as it is; `<path>-mel.npy` the log-mel. `key` as in `cache_features`.
+    that leaves the encoder as it is; `<path>-mel.npy` the log-mel. `key` as in `cache_features`, `frozen` as
+    in `fine_tune`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     progress.start(f"features of {path.name} windows", len(windows))
-    features = cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)
+    features = cache_features(frozen or net, windows, path.with_suffix(".npy"), key, progress.advance)
     progress.start(f"log-mel of {path.name} windows", len(windows))
     mel_path = path.with_name(f"{path.name}-mel.npy")
     mel = cache_features(_MelOnly(), windows, mel_path, key, progress.advance)

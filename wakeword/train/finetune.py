@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword.config import OptimConfig
-from wakeword.train.features import cache_features, render_batches
+from wakeword.train.features import MakesFeatures, cache_features, render_batches
 from wakeword.train.model import WakewordNet
 from wakeword.train.policy import Policy, apply_policy, parameter_groups
 from wakeword.train.run import History, Progress, Run
@@ -55,17 +55,20 @@ def fine_tune(
     key: str,
     seed: int,
     progress: Progress,
+    frozen: MakesFeatures | None = None,
 ) -> History:
     """Train `net` in place; it ends with the averaged weights of the epoch with the lowest dev loss.
 
     `workspace` keeps the features and the checkpoint. `key` names everything the run depends on: a checkpoint
     with the same key is gone on with, any other is started over.
 
+    `frozen` makes the features that are cached where the encoder is left as it is; None = `net` itself.
+
     Raises TrainingError when the loss diverges or the disk is full.
     """
     apply_policy(net.encoder, policy)
     sets = [
-        _examples(net, w, policy, workspace / name, key, progress)
+        _examples(frozen or net, w, policy, workspace / name, key, progress)
         for name, w in (("train", train), ("dev", dev))
     ]
     n_dev = len(dev)
@@ -88,7 +91,7 @@ def fine_tune(
 
 
 def _examples(
-    net: WakewordNet, windows: WindowSet, policy: Policy, path: Path, key: str, progress: Progress
+    net: MakesFeatures, windows: WindowSet, policy: Policy, path: Path, key: str, progress: Progress
 ) -> _Examples:
     if policy.name != "head":
         return _Examples(windows, None)
