@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wakeword.audio import HOP_S, Samples
+from wakeword.audio import HOP_S, SAMPLE_RATE, Samples
 from wakeword.errors import ExportError
 from wakeword.evaluate.trace import Trace
 
@@ -61,5 +61,5 @@ def as_trace(
 ) -> Trace:
     """What node said, as a trace of the stream."""
     scores: npt.NDArray[np.float32] = np.asarray(heard["posteriors"], dtype=np.float32)
-    times = (np.arange(len(scores)) + warm_up_hops) * HOP_S
-    return Trace(phrases, times, scores.reshape(-1, len(phrases)), hours, len(samples) / 16_000)
+    times = np.asarray((np.arange(len(scores)) + warm_up_hops) * HOP_S, dtype=np.float64)
+    return Trace(phrases, times, scores.reshape(-1, len(phrases)), hours, len(samples) / SAMPLE_RATE)

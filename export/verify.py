@@ -231,7 +231,7 @@ def _compare(
 def _difference(a: Trace, b: Trace) -> npt.NDArray[np.float32]:
     """Differences in posterior on the hops that both verifiers heard [n]."""
     both = a.scores.any(axis=1) & b.scores.any(axis=1)
-    return np.abs(a.scores[both] - b.scores[both]).ravel()
+    return np.asarray(np.abs(a.scores[both] - b.scores[both]).ravel(), dtype=np.float32)
 
 
 def _unlike(fired: Sequence[float], expected: Sequence[float]) -> int:
