@@ -1,7 +1,7 @@
 """A listener over a day of sound, over reloads, over a microphone that comes and goes, and how late it is.
 
     python benchmarks/endurance.py out/demo/demo.wakeword ../shared/corpus/index.csv [--hours 24]
-        [--only day,reloads,replug,latency]
+        [--only day,reloads,replug,latency] [--dry]
 
 The day is real speech, noise and phrases of the test recordings, fed as fast as it is heard. The microphone
 is a real one for PortAudio, ALSA and PulseAudio, in real time; see `endurance_microphone.py`.
@@ -253,6 +253,7 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--hours", type=float, default=24.0)
     parser.add_argument("--only", default="day,reloads,replug,latency")
+    parser.add_argument("--dry", action="store_true", help="leave RESULTS.md as it is")
     args = parser.parse_args()
     chosen = args.only.split(",")
     bank, phrases = recordings(args.index)
@@ -268,6 +269,8 @@ def main() -> None:
         figures = runs[name]()
         lines = [f"{key.replace('_', ' ')}: {value}" for key, value in figures.items()]
         print(f"{name}\n  " + "\n  ".join(lines), flush=True)
+        if args.dry:
+            continue
         write_json(f"endurance-{name}", figures)
         body = "\n".join(lines)
         update_section(

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,25 @@ def mic() -> Iterator[VirtualMic]:
         yield virtual
 
 
-def start(mic: VirtualMic, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "wakeword", "listen", *args]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=mic.env, text=True, stdout=pipe, stderr=pipe)
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(mic: VirtualMic) -> Iterator[Start]:
+    """Starts `wakeword listen` with this microphone; ends it in any case."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*args: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "wakeword", "listen", *args]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, cwd=ROOT, env=mic.env, text=True, stdout=pipe, stderr=pipe)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        with process:
+            process.kill()
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -34,9 +49,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, err
 
 
-def test_unplugged_and_plugged_in_again(mic: VirtualMic, tiny_model: Path) -> None:
+def test_unplugged_and_plugged_in_again(mic: VirtualMic, start: Start, tiny_model: Path) -> None:
     """Lost is said once, found is said once, and then it hears: twice."""
-    process = start(mic, str(tiny_model), "--device", "pulse", "--json")
+    process = start(str(tiny_model), "--device", "pulse", "--json")
     assert process.stdout and process.stderr
     assert process.stderr.readline().startswith("listening to pulse for hey nova")
     for _ in range(2):
@@ -52,11 +67,13 @@ def test_unplugged_and_plugged_in_again(mic: VirtualMic, tiny_model: Path) -> No
     assert finish(process) == (0, "")
 
 
-def test_a_microphone_that_comes_later(mic: VirtualMic, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_microphone_that_comes_later(
+    mic: VirtualMic, start: Start, tiny_model: Path, tmp_path: Path
+) -> None:
     mic.unplug()
     config = tmp_path / "listen.toml"
     config.write_text(f'[[models]]\npath = "{tiny_model}"\n[microphone]\ndevice = "pulse"\nchannel = 2\n')
-    process = start(mic, "--config", str(config))
+    process = start("--config", str(config))
     assert process.stdout and process.stderr
     assert process.stderr.readline().startswith("microphone: cannot open microphone 'pulse' (")
     assert process.stderr.readline().startswith("listening to pulse, once it is there, for hey nova")
@@ -67,7 +84,7 @@ def test_a_microphone_that_comes_later(mic: VirtualMic, tiny_model: Path, tmp_pa
     assert finish(process) == (0, "")
 
 
-def test_a_channel_there_is_not(mic: VirtualMic, tiny_model: Path) -> None:
+def test_a_channel_there_is_not(mic: VirtualMic) -> None:
     code = """
 import sys
 from wakeword.errors import DeviceError
@@ -79,4 +96,4 @@ with quiet_portaudio():
         print(err)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=mic.env, capture_output=True, text=True)
-    assert done.stdout == "no channel 65: microphone 'pulse' has 32\n"
+    assert done.stdout == "'pulse' has 32 channels; there is no channel 65\n"

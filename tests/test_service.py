@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -152,8 +153,9 @@ def test_a_reader_that_hangs_up_ends_it_quietly(tiny_model: Path) -> None:
     with start(tiny_model, "--file", "-") as process:
         assert process.stdin and process.stdout and process.stderr
         process.stdout.close()
-        process.stdin.write(pcm(sounds(4.0, seed=3)))
-        process.stdin.close()
+        with suppress(BrokenPipeError):  # it may end before it has read all
+            process.stdin.write(pcm(sounds(4.0, seed=3)))
+            process.stdin.close()
         assert process.stderr.read() == b""
         assert process.wait(20) == 0
 

@@ -16,7 +16,7 @@ from wakeword.listen.microphone import Microphone, look_again, quiet_portaudio
 from wakeword.listen.settings import MicrophoneSettings
 from wakeword.listen.sources import Gap, Source
 
-BACK_OFF_S = (0.1, 0.2, 0.5, 1.0, 1.5)
+BACK_OFF_S = (0.1, 0.2, 0.5, 0.75)
 """Waits between tries; the last is repeated. Each try asks PortAudio to look for devices anew."""
 
 
