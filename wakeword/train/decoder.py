@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,15 +116,18 @@ class Recogniser:
 
     def encode(self, text: str) -> list[int]:
         """Token numbers of a text."""
-        from tokenizers import Tokenizer
-
-        return list(Tokenizer.from_file(str(self.tokenizer)).encode(text, add_special_tokens=False).ids)
+        return list(_tokenizer(self.tokenizer).encode(text, add_special_tokens=False).ids)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens."""
-        from tokenizers import Tokenizer
+        return str(_tokenizer(self.tokenizer).decode(list(tokens)))
 
-        return str(Tokenizer.from_file(str(self.tokenizer)).decode(list(tokens)))
+
+@cache
+def _tokenizer(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path))
 
 
 def load_recogniser(name: str = PACKAGED[0], model: Path | None = None) -> Recogniser:

@@ -1,7 +1,7 @@
 """Two opinions on one window: the head's, which was trained, and the recogniser's, which was told the text.
 
-They fail differently. A head that has heard synthetic voices only takes near phrases for the phrase; the
-recogniser has heard hundreds of thousands of hours of real voices, but hears words where there is noise.
+A head that has heard synthetic voices only has yet to hear a real one; the recogniser has heard hundreds of
+thousands of hours of them, and was never told that this phrase matters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wakeword.train.model import WakewordNet
 
 @dataclass(frozen=True, kw_only=True)
 class Fusion:
-    """How the opinions are added up. The constants were chosen on dev speakers and hold for any phrase."""
+    """How the opinions are added up. Set by hand; `benchmarks/text_only.py --split dev` is to choose."""
 
     weight: float = 0.5
     """Log-odds for each nat of the recogniser's log-probability."""

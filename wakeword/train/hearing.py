@@ -14,7 +14,8 @@ from wakeword.train.fusion import FusedNet
 
 BATCH = 16
 HEARD = -7.0
-"""Log-probability from which a clip counts as heard as its phrase."""
+"""Log-probability from which a clip counts as heard as its phrase. Of 110 synthetic clips of "alexa" 41 % of
+espeak-ng's lay below, and none of the other engines'; of 110 of "computer" none."""
 AFTER_S = 0.2
 """Between the end of the phrase and the end of the window."""
 
