@@ -118,7 +118,7 @@ class Outputs:
     def __init__(self, folder: Path, ports: dict[str, int]) -> None:
         self.times: dict[str, list[float]] = {}
         self._folder, self._ports = folder, ports
-        self._stop = threading.Event()
+        self._stop, self.served = threading.Event(), threading.Event()
 
     def note(self, name: str) -> None:
         self.times.setdefault(name, []).append(time.time())
@@ -130,6 +130,13 @@ class Outputs:
         self._webhook()
         if "mqtt" in self._ports:
             self._mqtt()
+
+    def wait_until_served(self) -> None:
+        """Until the daemon answers; SystemExit where it never does."""
+        for _ in range(1_200):
+            if self.served.wait(0.1):
+                return
+        raise SystemExit("the listener does not answer")
 
     def first_after(self, name: str, at: float) -> float | None:
         return next((t for t in self.times.get(name, []) if at - 1.0 < t < at + WAIT_S), None)
@@ -158,6 +165,7 @@ class Outputs:
                 if now > before:
                     self.note("metrics")
                 before = now
+                self.served.set()
 
     def _webhook(self) -> None:
         outputs = self
@@ -245,7 +253,8 @@ def latency(model: Path, phrases: list[Samples]) -> dict[str, Any]:
         outputs.watch(daemon)
         monitor = Monitor(mic.env)
         stack.callback(monitor.close)
-        time.sleep(15.0)  # until all of it runs and a window is full
+        outputs.wait_until_served()
+        time.sleep(4.0)  # until a window is full, and every client has connected
         rows = [_play(mic, phrase, monitor, outputs) for phrase in _choose(phrases)]
     return _summary(rows)
 
