@@ -16,8 +16,8 @@ BATCH = 16
 HEARD = -7.0
 """Log-probability from which a clip counts as heard as its phrase.
 
-Of some 28 clips each by espeak-ng of alexa, computer, jarvis and smart mirror, 41, 0, 19 and 39 % lie below; of
-those by piper, hibari, flite and festival none, but of smart mirror 3 % (flite) and 7 % (piper).
+Of some 28 clips each by espeak-ng of alexa, computer, jarvis and smart mirror, 41, 0, 19 and 39 % lie below;
+of those by piper, hibari, flite and festival none, but of smart mirror 3 % (flite) and 7 % (piper).
 """
 AFTER_S = 0.2
 """Between the end of the phrase and the end of the window."""
