@@ -75,7 +75,8 @@ def as_text(proof: Proof) -> str:
     heard = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in proof.audio)
     lines = [
         f"{model.net.phrase}: {model.net.n_parameters:,} parameters, {model.net.macs:,} MACs a step of 30 ms",
-        f"audio: {heard}; {len(proof.expected.scores):,} steps, {n_events} events",
+        f"audio: {heard}; {len(proof.expected.scores):,} steps, {n_events} events"
+        + ("" if n_events else "; add --audio with the phrase in it, to have events compared, too"),
         "",
         columns(("runtime", "differing bytes", ""), [_row(outcome) for outcome in proof.outcomes]),
     ]
