@@ -9,6 +9,7 @@ import pytest
 from tiny import sounds
 
 from wakeword.audio import write_wav
+from wakeword.clips.drop import DropList
 from wakeword.clips.gather import FEW, gather
 from wakeword.config import DataConfig
 from wakeword.errors import DataError
@@ -70,6 +71,14 @@ def test_many_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
     clips = found.clips["train"] + found.clips["dev"]
     assert all(cache not in c.path.parents for c in clips)
     assert len({c.path for c in clips}) == len(clips)
+
+
+def test_dropped_recordings_are_left_out(tmp_path: Path, cache: Path) -> None:
+    found = gather(["hey nova"], recordings(tmp_path, FEW + 40), [], SMALL, "en", 1, nothing)
+    unwanted = {found.clips["train"][0].path.resolve(), found.background["dev"][0].path.resolve()}
+    kept = found.without(DropList(frozenset(unwanted), {}))
+    assert kept.clips["train"] == found.clips["train"][1:] and kept.clips["dev"] == found.clips["dev"]
+    assert kept.background["dev"] == found.background["dev"][1:]
 
 
 def test_a_language_without_a_voice_is_explained() -> None:

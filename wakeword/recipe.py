@@ -41,6 +41,7 @@ from wakeword.clips.dataset import (
     load_clips,
     normalise_phrase,
 )
+from wakeword.clips.drop import NOTHING, DropList
 from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather
 from wakeword.config import TrainConfig, load_config
 from wakeword.describe import verdict_line
@@ -86,6 +87,8 @@ class Request:
     resume: bool = False
     force: bool = False
     """Train on a phrase that is advised against."""
+    drop: DropList = NOTHING
+    """Recordings, or stretches of them, to leave out."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,12 @@ class _Sounds:
     """Noise and music."""
 
     @classmethod
-    def read(cls, clips: Sequence[Clip]) -> _Sounds:
-        """All of them, in threads."""
+    def read(cls, clips: Sequence[Clip], drop: DropList) -> _Sounds:
+        """All of them, in threads; what is dropped is silent."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            samples = list(pool.map(lambda clip: as_int16(read_audio(clip.path)), clips))
+            samples = list(
+                pool.map(lambda clip: as_int16(drop.mute(clip.path, read_audio(clip.path))), clips)
+            )
         talks = [clip.kind == "speech" for clip in clips]
         return cls(
             [s for s, talk in zip(samples, talks, strict=True) if talk],
@@ -138,7 +143,7 @@ def make_detector(request: Request) -> Bundle:
     policy = _policy(settings, recordings, device, net)
     console.print(f"policy: {policy.name} ({policy.reason})")
     with _stage("windows"):
-        sounds = {split: _Sounds.read(clips) for split, clips in recordings.background.items()}
+        sounds = {split: _Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
         train, dev = (_windows(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
     with _stage("fine-tune"), _Bars() as bars:
         key = _key(settings, recordings)
@@ -241,6 +246,7 @@ def _recordings(request: Request, settings: TrainConfig, bars: _Bars) -> Recordi
         settings.seed,
         bars.track,
     )
+    gathered = gathered.without(request.drop)
     _warn(gathered.rejected)
     for note in gathered.notes:
         console.print(note, style="yellow", soft_wrap=True)

@@ -22,6 +22,7 @@ from wakeword.clips.dataset import (
     load_clips,
     normalise_phrase,
 )
+from wakeword.clips.drop import DropList
 from wakeword.clips.spoken import INDEX
 from wakeword.clips.synth import Progress, synthesise
 from wakeword.clips.synth_background import synthesise_background
@@ -50,6 +51,14 @@ class Recordings:
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user is to know."""
+
+    def without(self, drop: DropList) -> Recordings:
+        """The same less the recordings that are dropped as a whole."""
+        clips, background = (
+            {split: drop.keep(part) for split, part in parts.items()}
+            for parts in (self.clips, self.background)
+        )
+        return replace(self, clips=clips, background=background)
 
     @property
     def all_made(self) -> bool:

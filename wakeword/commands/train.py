@@ -31,6 +31,7 @@ from wakeword.commands.options import EXISTING
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--seed", type=int, default=None, help="Same seed, same result [1].")
 @click.option("--config", type=EXISTING, default=None, help="TOML with every other setting.")
+@click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
 @click.option("--force", is_flag=True, help="Train on a phrase that is advised against.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 def train(
@@ -42,11 +43,15 @@ def train(
     device: str,
     resume: bool,
     force: bool,
+    drop_list: Path | None,
     **overrides: Any,
 ) -> None:
     """Make a detector for PHRASES from recordings of them, or from their text alone."""
+    from wakeword.clips.drop import NOTHING, read_drop_list
     from wakeword.recipe import Request, make_detector, read_settings, target_of
 
     settings = read_settings(config, overrides)
-    request = Request(phrases, clips, background, out or target_of(phrases), settings, device, resume, force)
+    drop = read_drop_list(drop_list) if drop_list else NOTHING
+    target = out or target_of(phrases)
+    request = Request(phrases, clips, background, target, settings, device, resume, force, drop)
     make_detector(request)
