@@ -1,4 +1,4 @@
-"""Reader for Whisper's encoder and decoder in CTranslate2's `model.bin` (binary version 6, float16 or float32).
+"""Reads Whisper's encoder and decoder from CTranslate2's `model.bin` (binary version 6, float16 or float32).
 
 Little-endian throughout; a string is a uint16 length, then that many bytes ending in NUL:
 

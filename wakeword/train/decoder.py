@@ -181,7 +181,10 @@ class PhraseScorer(nn.Module):
         """Node from which the first word is read; nothing is read from those before it."""
         index = {path: i - self.first for i, path in enumerate(nodes)}
         self.steps = [
-            [[(index[(*OPENING, *text[:i])], column[text[i]]) for i in range(len(text))] for text in spelt]
+            [
+                [(index[OPENING + tuple(text[:i])], column[text[i]]) for i in range(len(text))]
+                for text in spelt
+            ]
             for spelt in texts
         ]
         """For each phrase and spelling the (node, column of the next token) of each of its tokens."""
