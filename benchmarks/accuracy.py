@@ -14,11 +14,11 @@ from pathlib import Path
 from results import provenance, update_section
 
 from wakeword.clips.dataset import load_background, load_clips
+from wakeword.evaluate.recordings import snr_of
 from wakeword.evaluate.report import percent
 from wakeword.evaluate.result import AtThreshold, EvaluationResult, Misses
 from wakeword.evaluate.run import evaluate, speech_and_noise
 from wakeword.manifest import Mode
-from wakeword.recipe import snr_of
 
 OUT = Path(__file__).resolve().parent / "out"
 

@@ -40,7 +40,7 @@ from firmware_bridge.train_job import student_path
 from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.evaluate.intervals import poisson_rate, speaker_bootstrap
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
-from wakeword.recipe import snr_of
+from wakeword.evaluate.recordings import snr_of
 
 CACHE = Path(__file__).resolve().parent / "out" / "firmware"
 PHRASES = ("alexa", "computer", "jarvis", "smart mirror")

@@ -23,11 +23,11 @@ from wakeword.bundle import load_bundle
 from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.evaluate.calibrate import threshold_allowing
 from wakeword.evaluate.judge import Heard, count_misses
+from wakeword.evaluate.recordings import snr_of
 from wakeword.evaluate.report import percent
 from wakeword.evaluate.result import Misses
 from wakeword.evaluate.run import bundle_scorer, listen, pick_clips, speech_and_noise
 from wakeword.evaluate.score import PhraseScores
-from wakeword.recipe import snr_of
 
 FA_PER_HOUR = 0.5
 

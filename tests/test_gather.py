@@ -10,7 +10,7 @@ from tiny import sounds
 
 from wakeword.audio import write_wav
 from wakeword.clips.drop import DropList
-from wakeword.clips.gather import FEW, gather
+from wakeword.clips.gather import FEW, gather, read_given
 from wakeword.config import DataConfig
 from wakeword.errors import DataError
 
@@ -39,7 +39,7 @@ def nothing(done: int, total: int) -> None:
 
 
 def test_text_alone_makes_everything(cache: Path) -> None:
-    made = gather(["Hey Nova"], None, [], SMALL, "en", 1, nothing)
+    made = gather(read_given(["Hey Nova"], None, []), SMALL, "en", 1, nothing)
     assert made.phrases == ("hey nova",)
     assert made.synthetic == {"hey nova"} and made.all_made
     for split in ("train", "dev"):
@@ -50,14 +50,14 @@ def test_text_alone_makes_everything(cache: Path) -> None:
 
 
 def test_what_was_made_is_used_again(cache: Path) -> None:
-    first = gather(["hey nova"], None, [], SMALL, "en", 1, nothing)
+    first = gather(read_given(["hey nova"], None, []), SMALL, "en", 1, nothing)
     times = {c.path: c.path.stat().st_mtime_ns for c in first.clips["train"]}
-    again = gather(["hey nova"], None, [], SMALL, "en", 1, nothing)
+    again = gather(read_given(["hey nova"], None, []), SMALL, "en", 1, nothing)
     assert {c.path: c.path.stat().st_mtime_ns for c in again.clips["train"]} == times
 
 
 def test_few_recordings_weigh_as_much_as_the_synthetic_ones(tmp_path: Path, cache: Path) -> None:
-    found = gather(["hey nova"], recordings(tmp_path, 4), [], SMALL, "en", 1, nothing)
+    found = gather(read_given(["hey nova"], recordings(tmp_path, 4), []), SMALL, "en", 1, nothing)
     real = [c for c in found.clips["train"] if cache not in c.path.parents]
     made = [c for c in found.clips["train"] if cache in c.path.parents]
     assert len(real) == pytest.approx(len(made), rel=0.35)
@@ -66,7 +66,7 @@ def test_few_recordings_weigh_as_much_as_the_synthetic_ones(tmp_path: Path, cach
 
 
 def test_many_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
-    found = gather(["hey nova"], recordings(tmp_path, FEW + 40), [], SMALL, "en", 1, nothing)
+    found = gather(read_given(["hey nova"], recordings(tmp_path, FEW + 40), []), SMALL, "en", 1, nothing)
     assert not found.synthetic
     clips = found.clips["train"] + found.clips["dev"]
     assert all(cache not in c.path.parents for c in clips)
@@ -74,7 +74,7 @@ def test_many_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
 
 
 def test_dropped_recordings_are_left_out(tmp_path: Path, cache: Path) -> None:
-    found = gather(["hey nova"], recordings(tmp_path, FEW + 40), [], SMALL, "en", 1, nothing)
+    found = gather(read_given(["hey nova"], recordings(tmp_path, FEW + 40), []), SMALL, "en", 1, nothing)
     unwanted = {found.clips["train"][0].path.resolve(), found.background["dev"][0].path.resolve()}
     kept = found.without(DropList(frozenset(unwanted), {}))
     assert kept.clips["train"] == found.clips["train"][1:] and kept.clips["dev"] == found.clips["dev"]
@@ -83,4 +83,4 @@ def test_dropped_recordings_are_left_out(tmp_path: Path, cache: Path) -> None:
 
 def test_a_language_without_a_voice_is_explained() -> None:
     with pytest.raises(DataError, match="no voice for language 'xx'"):
-        gather(["hey nova"], None, [], SMALL, "xx", 1, nothing)
+        gather(read_given(["hey nova"], None, []), SMALL, "xx", 1, nothing)

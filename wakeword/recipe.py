@@ -23,33 +23,25 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from export.pack import draft_bundle, export_verifier
 from export.quick_features import QuickFeatures
 from export.student import add_student
 from wakeword.audio import as_int16, read_audio
-from wakeword.bundle import Bundle, load_bundle, save_bundle
+from wakeword.bars import Bars
+from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.advice import advise
 from wakeword.clips.augment import AugmentConfig, Augmenter
-from wakeword.clips.confusable_clips import find_confusables
 from wakeword.clips.dataset import (
     Clip,
-    Rejected,
-    check_clips,
-    load_background,
-    load_clips,
     normalise_phrase,
 )
 from wakeword.clips.drop import NOTHING, DropList
-from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather
+from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather, read_given
 from wakeword.config import TrainConfig, load_config
 from wakeword.describe import verdict_line
 from wakeword.errors import TrainingError, UsageError
 from wakeword.evaluate.operating import Dev, set_operating_points
-from wakeword.evaluate.run import evaluate, speech_and_noise
-from wakeword.evaluate.summary import summary
-from wakeword.manifest import Mode
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
 from wakeword.train.mine import Background, cache_background
@@ -133,11 +125,15 @@ def make_detector(request: Request) -> Bundle:
     # Beyond half the cores torch's threads mostly wait for each other: on two busy cores, tenfold.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     _check_target(request.out)
+    given = read_given(request.phrases, request.clips, request.background)
     _check_phrases(request)
     settings = _settings(request)
+    with _stage("recordings"), Bars() as bars:
+        bars.start("recordings", 1)
+        made = gather(given, settings.data, settings.language, settings.seed, bars.track)
+        recordings = made.without(request.drop)
+    _say(recordings)
     workspace = _workspace(request.out, request.resume)
-    with _stage("recordings"), _Bars() as bars:
-        recordings = _recordings(request, settings, bars)
     with _stage("encoder"):
         net = build_net(recordings.phrases, settings).to(device)
     policy = _policy(settings, recordings, device, net)
@@ -145,7 +141,7 @@ def make_detector(request: Request) -> Bundle:
     with _stage("windows"):
         sounds = {split: _Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
         train, dev = (_windows(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
-    with _stage("fine-tune"), _Bars() as bars:
+    with _stage("fine-tune"), Bars() as bars:
         key = _key(settings, recordings)
         quick = (
             QuickFeatures(net, train.render(0)) if policy.name == "head" and device.type == "cpu" else None
@@ -163,7 +159,7 @@ def make_detector(request: Request) -> Bundle:
         )
         draft = draft_bundle(net, int8, request.out.stem, settings, training)
     if net.encoder.input == "mel":  # what the student hears too
-        with _stage("student"), _Bars() as bars:
+        with _stage("student"), Bars() as bars:
             hours = cache_background(sounds["train"].all(), workspace / "background.f16")
             student = _teach(net, train, dev, hours, settings, workspace, key, bars, quick)
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
@@ -190,7 +186,7 @@ def _teach(
     settings: TrainConfig,
     workspace: Path,
     key: str,
-    bars: _Bars,
+    bars: Bars,
     quick: QuickFeatures | None,
 ) -> StudentNet:
     """A student that has learnt what the verifier says of the same windows, and silence in background."""
@@ -235,22 +231,12 @@ def _workspace(out: Path, resume: bool) -> Path:
     return workspace
 
 
-def _recordings(request: Request, settings: TrainConfig, bars: _Bars) -> Recordings:
-    bars.start("recordings", 1)
-    gathered = gather(
-        request.phrases,
-        request.clips,
-        request.background,
-        settings.data,
-        settings.language,
-        settings.seed,
-        bars.track,
-    )
-    gathered = gathered.without(request.drop)
-    _warn(gathered.rejected)
-    for note in gathered.notes:
+def _say(recordings: Recordings) -> None:
+    """What the user is to know of the recordings."""
+    for fault in recordings.rejected:
+        console.print(f"left out: {fault}", style="yellow", soft_wrap=True)
+    for note in recordings.notes:
         console.print(note, style="yellow", soft_wrap=True)
-    return gathered
 
 
 def _check_phrases(request: Request) -> None:
@@ -336,84 +322,8 @@ def _training(
     }
 
 
-def judge(
-    model: Path,
-    phrases: Path,
-    background: Sequence[Path],
-    out: Path,
-    snrs: Sequence[str],
-    split: str,
-    max_clips: int | None,
-    seed: int,
-    mode: Mode | None,
-    confusables: Path | None = None,
-) -> str:
-    """Judge a bundle on one split of the recordings; write the report and return its summary.
-
-    `confusables` is a folder of near phrases, played too; where there is none they are made.
-    """
-    levels = [snr_of(text) for text in snrs]
-    known = load_bundle(model).manifest.phrases
-    clips, rejected = check_clips(_of_split(load_clips(phrases, known), split))
-    _warn(rejected)
-    sounds = _of_split(load_background(background), split)
-    speech, noise = speech_and_noise(sounds)
-    near = find_confusables(confusables, known, split, seed) if confusables else []
-    result = evaluate(
-        model, clips, speech, noise, out, levels,
-        seed=seed, max_phrases=max_clips, mode=mode, confusables=near,
-    )  # fmt: skip
-    return f"{summary(result)}\nreport: {out / 'report.html'}"
-
-
-def snr_of(text: str) -> float | None:
-    """ "clean" (None) or a number of decibels."""
-    if text == "clean":
-        return None
-    try:
-        return float(text)
-    except ValueError as err:
-        raise UsageError(f"--snr {text!r}; give clean or a number of decibels") from err
-
-
-def _of_split(clips: Sequence[Clip], split: str) -> list[Clip]:
-    return [clip for clip in clips if split in ("all", clip.split)]
-
-
-def _warn(rejected: Sequence[Rejected]) -> None:
-    for fault in rejected:
-        console.print(f"left out: {fault}", style="yellow", soft_wrap=True)
-
-
 @contextmanager
 def _stage(name: str) -> Iterator[None]:
     start = time.monotonic()
     yield
     console.print(f"[bold]{name}[/] done in {time.monotonic() - start:.1f} s")
-
-
-class _Bars:
-    """Training progress on the terminal."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=console)
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-        self._task = self._bars.add_task(stage, total=total, note="")
-
-    def track(self, done: int, total: int) -> None:
-        """So many of so many steps are done."""
-        self._bars.update(self._task, completed=done, total=total)
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """So many steps are done."""
-        self._bars.update(self._task, advance=steps, note=note)

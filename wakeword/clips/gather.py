@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeword.cache import cache_dir
+from wakeword.clips.advice import require_speakable
 from wakeword.clips.confusable_clips import synthesise_confusables
 from wakeword.clips.dataset import (
     Clip,
@@ -20,7 +21,6 @@ from wakeword.clips.dataset import (
     check_clips,
     load_background,
     load_clips,
-    normalise_phrase,
 )
 from wakeword.clips.drop import DropList
 from wakeword.clips.spoken import INDEX
@@ -66,52 +66,70 @@ class Recordings:
         return all(_is_made(clip) for clip in self.clips["train"])
 
 
+@dataclass(frozen=True)
+class Given:
+    """The recordings that somebody made."""
+
+    phrases: tuple[str, ...]
+    clips: tuple[Clip, ...]
+    """Of the phrases; train and dev."""
+    background: tuple[Clip, ...]
+    rejected: tuple[Rejected, ...]
+
+
+def read_given(phrases: Sequence[str], clips: Path | None, background: Sequence[Path]) -> Given:
+    """List the recordings there are.
+
+    Args:
+        phrases: What to listen for.
+        clips: Recordings of them, as `load_clips` takes them; None = there are none.
+        background: Recordings without them, as `load_background` takes them.
+
+    Raises UsageError for what cannot be a phrase, DataError for recordings that cannot be used.
+    """
+    wanted = tuple(dict.fromkeys(require_speakable(phrase) for phrase in phrases))
+    good, rejected = check_clips(load_clips(clips, phrases)) if clips else ([], [])
+    real = tuple(clip for clip in good if clip.split != "test")
+    around = load_background(background) if background else []
+    if around:
+        _require_speech(around)
+    return Given(wanted, real, tuple(around), tuple(rejected))
+
+
 def gather(
-    phrases: Sequence[str],
-    clips: Path | None,
-    background: Sequence[Path],
+    given: Given,
     data: DataConfig,
     language: str,
     seed: int,
     progress: Progress,
 ) -> Recordings:
-    """Read the recordings there are and make those that are missing.
+    """Make the recordings that are missing, and deal all to train and dev.
 
     Args:
-        phrases: What to listen for.
-        clips: Recordings of them, as `load_clips` takes them; None = there are none.
-        background: Recordings without them, as `load_background` takes them; none = they are made.
+        given: What there is.
         data: How much is made.
         language: Of the phrases, such as "en" or "de".
         seed: Decides all that is drawn.
         progress: Told of each recording made.
 
-    Raises DataError for unusable recordings, or where no speech engine is there to make missing ones.
+    Raises DataError where no speech engine is there to make missing ones.
     """
-    real, rejected = _real_clips(phrases, clips)
-    wanted = tuple(dict.fromkeys(normalise_phrase(phrase) for phrase in phrases))
-    by_phrase = {phrase: [c for c in real if c.label == phrase] for phrase in wanted}
+    wanted = given.phrases
+    by_phrase = {phrase: [c for c in given.clips if c.label == phrase] for phrase in wanted}
     few = [phrase for phrase in wanted if len(by_phrase[phrase]) < FEW]
     made = {p: _spoken(p, data.synthetic, language, seed, progress) for p in few if data.synthetic}
     chosen = [c for p in wanted for c in _mixed(by_phrase[p], made.get(p, []))]
     near, note = _near_phrases(wanted, data.near, language, seed, progress)
-    around = _background(wanted, background, data, language, seed, progress)
+    around = given.background or _made_background(wanted, data, language, seed, progress)
     return Recordings(
         wanted,
         _by_split(chosen),
         _by_split(around),
         _by_split(near),
         frozenset(p for p in made if made[p]),
-        tuple(rejected),
+        given.rejected,
         (note,) if note else (),
     )
-
-
-def _real_clips(phrases: Sequence[str], location: Path | None) -> tuple[list[Clip], list[Rejected]]:
-    if location is None:
-        return [], []
-    clips, rejected = check_clips(load_clips(location, phrases))
-    return [c for c in clips if c.split != "test"], rejected
 
 
 def _mixed(real: list[Clip], made: list[Clip]) -> list[Clip]:
@@ -163,24 +181,20 @@ def _near_phrases(
     return [one.clip for one in made], ""
 
 
-def _background(
-    phrases: Sequence[str],
-    locations: Sequence[Path],
-    data: DataConfig,
-    language: str,
-    seed: int,
-    progress: Progress,
+def _made_background(
+    phrases: Sequence[str], data: DataConfig, language: str, seed: int, progress: Progress
 ) -> list[Clip]:
-    if locations:
-        clips = load_background(locations)
-    else:
-        folder = _folder("background", phrases, language, seed)
-        synthesise_background(folder, data.minutes, seed, progress, phrases, language=language)
-        clips = load_background([folder / INDEX])
+    folder = _folder("background", phrases, language, seed)
+    synthesise_background(folder, data.minutes, seed, progress, phrases, language=language)
+    clips = load_background([folder / INDEX])
+    _require_speech(clips)
+    return clips
+
+
+def _require_speech(clips: Sequence[Clip]) -> None:
     for split in TRAIN_AND_DEV:
         if not any(clip.kind == "speech" and clip.split == split for clip in clips):
             raise DataError(
                 "no background speech to learn what the phrase is not; give folders of recordings without "
                 "the phrases with --background, or leave that out to have it spoken by machine"
             )
-    return clips

@@ -70,7 +70,7 @@ def verify(
     from export.streams import build_test_streams
     from export.verify import verify_folder
     from export.verify_table import check_rows, table
-    from wakeword.recipe import snr_of
+    from wakeword.evaluate.recordings import snr_of
 
     streams = None
     if phrases is not None:

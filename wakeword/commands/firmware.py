@@ -48,11 +48,12 @@ def train(
     What it learns from is kept in MODEL's .micro/work, so that the next phrase is quick.
     """
     from firmware_bridge.train_job import Request, student_path, train_firmware
+    from wakeword.bars import Bars
     from wakeword.config import DataConfig
 
     given = {"versions": versions, "negatives": negatives}
     data = DataConfig(**{name: value for name, value in given.items() if value is not None})
-    with _Bars() as bars:
+    with Bars() as bars:
         made = train_firmware(Request(model, phrase, clips, background, data, seed), bars)
     for rate, point in made.points.items():
         misses = ", ".join(f"{share:.1%} {name}" for name, share in point.misses.items())
@@ -101,29 +102,3 @@ def check(path: Path) -> None:
 
 for command in (firmware_device.prove, firmware_device.flash, firmware_device.listen):
     firmware.add_command(command)
-
-
-class _Bars:
-    """Progress of training on stderr, a bar for each stage."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def start(self, stage: str, total: int) -> None:
-        """A stage of `total` steps begins."""
-        self._task = self._bars.add_task(stage, total=total, note="")
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """So many steps are done."""
-        self._bars.update(self._task, advance=steps, note=note)

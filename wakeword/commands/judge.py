@@ -49,9 +49,25 @@ def evaluate(
     mode: Mode | None,
 ) -> None:
     """Judge MODEL on streams: misses, false accepts per hour, latency; writes report.html and report.json."""
-    from wakeword.recipe import judge
+    from wakeword.evaluate.recordings import Examination, examine
+    from wakeword.evaluate.summary import summary
 
-    click.echo(judge(model, phrases, background, out, snr, split, max_clips, seed, mode, confusables))
+    what = Examination(
+        model=model,
+        phrases=phrases,
+        background=background,
+        out=out,
+        snrs=snr,
+        split=split,
+        max_clips=max_clips,
+        seed=seed,
+        mode=mode,
+        confusables=confusables,
+    )
+    result, rejected = examine(what)
+    for fault in rejected:
+        click.secho(f"left out: {fault}", fg="yellow", err=True)
+    click.echo(f"{summary(result)}\nreport: {out / 'report.html'}")
 
 
 @click.command()

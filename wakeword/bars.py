@@ -1,0 +1,33 @@
+"""Progress of long work on stderr, a bar for each of its stages."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Bars:
+    """Bars while the `with` block lasts; one stage follows another."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage of `total` steps begins."""
+        self._task = self._bars.add_task(stage, total=total, note="")
+
+    def track(self, done: int, total: int) -> None:
+        """So many of so many steps are done."""
+        self._bars.update(self._task, completed=done, total=total)
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """So many steps are done."""
+        self._bars.update(self._task, advance=steps, note=note)
