@@ -30,7 +30,9 @@ OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
 EXTRAS = {
     name: extra
     for extra, names in {
+        "asr": ("ctranslate2", "faster_whisper"),
         "firmware": ("flatbuffers", "pymicro_features", "serial", "tflite_micro"),
+        "synth": ("hibari", "parselmouth", "piper", "wordfreq"),
         "serve": ("aiohttp", "paho", "prometheus_client", "watchfiles", "wyoming", "zeroconf"),
     }.items()
     for name in names
