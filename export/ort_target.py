@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,8 +52,13 @@ def _graph(source: Source, options: Options, file: ExportedFile) -> onnx.ModelPr
 
 
 def _convert(folder: Path) -> None:
-    """One `.ort` beside each `.onnx`, optimised for no particular processor."""
-    with quiet(), contextlib.redirect_stdout(io.StringIO()):
+    """One `.ort` beside each `.onnx`, optimised for no particular processor.
+
+    Two conversions of one graph compute the same but differ in bytes: onnxruntime 1.32 writes its table of
+    operators in the order of a hash map that is seeded anew each time.
+    """
+    with quiet(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the tool leaves its files open
         try:
             convert_onnx_models_to_ort(
                 folder,
