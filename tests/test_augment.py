@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wakeword.audio import SAMPLE_RATE, Samples, active_level_dbfs, read_audio, read_clip
+from wakeword.audio import SAMPLE_RATE, Samples, active_level_dbfs, fft_length, read_audio, read_clip
 from wakeword.clips import augment
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.clips.rooms import Room, RoomConfig, draw_room, simulate_room
@@ -100,7 +100,7 @@ def test_convolve_is_plain_convolution(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 17, 1000, 32000, 40001, 51200])
 def test_fast_length(n: int) -> None:
-    assert n <= augment._fast_length(n) < 1.35 * n + 1
+    assert n <= fft_length(n) < 1.35 * n + 1
 
 
 def test_telephone_band(rng: np.random.Generator) -> None:

@@ -48,7 +48,7 @@ def test_some_settings_and_defaults_for_the_rest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs = 3", "unknown key 'epochs'; known are encoder, blocks"),
+        ("epochs = 3", "unknown key 'epochs'; known are language, encoder"),
         ("[optim]\nepoch = 3", "optim: unknown key 'epoch'"),
         ('seed = "1"', "seed takes int, got '1'"),
         ("seed = true", "seed takes int, got True"),

@@ -309,6 +309,8 @@ window_s = 1.2
 [data]
 versions = 4
 negatives = 160
+near = 0
+synthetic = 0
 dev_versions = 2
 [head]
 hidden = 32
