@@ -345,7 +345,8 @@ def test_the_page_in_a_real_browser(site: Site, tmp_path: Path) -> None:
             await page.wait_for("document.querySelector('.phrase input').disabled === false")
             assert site.listener.engine.thresholds["hey nova"] == 0.25
             await page.screenshot(tmp_path / "page.png")
-            assert page.messages == []
+            # This test reads the canvas back, which the page itself never does.
+            assert [m for m in page.messages if "willReadFrequently" not in m] == []
 
     playing = threading.Thread(target=play)
     playing.start()
