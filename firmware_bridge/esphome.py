@@ -11,6 +11,7 @@ from firmware_bridge.manifest import example_yaml, manifest
 from firmware_bridge.network_file import FirmwareModel, slug
 from firmware_bridge.tflite import write_tflite
 from wakeword.errors import ExportError
+from wakeword.files import written_whole
 
 ARENA_MARGIN = 1.125
 """Of the arena in the manifest over what was needed here: a device's own kernels put scratch memory aside."""
@@ -47,12 +48,9 @@ def arena_with_margin(needed: int | None) -> int:
 
 
 def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_bytes(data)
     except OSError as err:
         raise ExportError(f"cannot write {path}: {err.strerror or err}") from err
-    finally:
-        partial.unlink(missing_ok=True)

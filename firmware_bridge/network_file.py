@@ -17,6 +17,7 @@ import numpy.typing as npt
 from firmware_bridge.decision import FirmwareRule
 from firmware_bridge.network import Add, Block, Conv, Quantisation, QuantisedNet
 from wakeword.errors import BundleError, ExportError
+from wakeword.files import written_whole
 
 FORMAT = 1
 SUFFIX = ".npz"
@@ -75,16 +76,12 @@ def save_model(path: Path, model: FirmwareModel) -> None:
         "points": {key: asdict(point) for key, point in model.points.items()},
         "training": dict(model.training),
     }
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with written_whole(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, model=np.asarray(json.dumps(text)), **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
     except OSError as err:
         raise ExportError(f"cannot write {path}: {err.strerror or err}") from err
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _ends(conv: Conv) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from firmware_bridge.emit_c import GENERATOR
 from firmware_bridge.proof import BUDGET_CORE, FLASH_BUDGET, RAM_BUDGET, Outcome, Proof
 from wakeword.errors import ExportError
+from wakeword.files import written_whole
 
 JSON_FILE, TABLE_FILE = "proof.json", "proof.md"
 MEGAHERTZ = (80, 240)
@@ -27,10 +28,9 @@ def write_proof(proof: Proof) -> tuple[Path, Path]:
     paths = folder / JSON_FILE, folder / TABLE_FILE
     texts = json.dumps(as_json(proof), indent=2) + "\n", f"# Proof\n\n```\n{as_text(proof)}\n```\n"
     for path, text in zip(paths, texts, strict=True):
-        partial = path.with_name(f".{path.name}.part")
         try:
-            partial.write_text(text)
-            partial.replace(path)
+            with written_whole(path) as partial:
+                partial.write_text(text)
         except OSError as err:
             raise ExportError(f"cannot write {path}: {err.strerror or err}") from err
     return paths

@@ -7,7 +7,6 @@ float here (`as_float`); nowhere else is anything converted or rescaled.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword.errors import AudioError
+from wakeword.files import written_whole
 
 SAMPLE_RATE = 16_000
 """Hertz, everywhere."""
@@ -111,15 +111,11 @@ def write_wav(path: str | os.PathLike[str], samples: Samples) -> None:
     import soundfile
 
     target = Path(path)
-    partial = target.with_name(f".{target.name}.part")
     try:
-        soundfile.write(partial, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-        partial.replace(target)
+        with written_whole(target) as partial:
+            soundfile.write(partial, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
     except (soundfile.LibsndfileError, OSError) as err:
         raise AudioError(f"cannot write {target}: {err}") from err
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def frame_levels_dbfs(samples: Samples) -> npt.NDArray[np.float32]:

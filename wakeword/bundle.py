@@ -14,7 +14,6 @@ import json
 import os
 import struct
 import zipfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from wakeword.audio import HOP_SAMPLES
 from wakeword.errors import BundleError
+from wakeword.files import written_whole
 from wakeword.manifest import Manifest, StudentManifest, Threshold, parse_manifest
 from wakeword.mel import n_samples
 
@@ -78,18 +78,13 @@ def save_bundle(path: str | os.PathLike[str], bundle: Bundle) -> None:
         members[STUDENT] = bundle.student
     manifest = asdict(bundle.manifest) | {"files": {name: _sha256(data) for name, data in members.items()}}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    partial = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+        with written_whole(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
             for name, data in {MANIFEST: text.encode(), **members}.items():
                 archive.writestr(zipfile.ZipInfo(name, ZIP_EPOCH), data)
-        partial.replace(target)
     except OSError as err:
         raise BundleError(f"cannot write {target}: {err}") from err
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

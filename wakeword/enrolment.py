@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from wakeword.audio import Samples
 from wakeword.errors import DataError, UsageError
+from wakeword.files import written_whole
 from wakeword.speaker import (
     ENCODER_SHA256,
     FORMAT,
@@ -136,19 +137,18 @@ def _known(path: Path) -> Speakers:
 
 
 def _write(path: Path, speakers: Speakers) -> None:
-    partial = path.with_name(f".{path.name}.part")
     try:
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                format=np.array(FORMAT),
-                encoder=np.array(ENCODER_SHA256),
-                names=np.array(speakers.names),
-                vectors=speakers.vectors,
-                thresholds=speakers.thresholds,
-            )
-        partial.chmod(0o600)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            with partial.open("wb") as file:
+                np.savez(
+                    file,
+                    format=np.array(FORMAT),
+                    encoder=np.array(ENCODER_SHA256),
+                    names=np.array(speakers.names),
+                    vectors=speakers.vectors,
+                    thresholds=speakers.thresholds,
+                )
+            partial.chmod(0o600)
     except OSError as err:
         raise DataError(f"cannot write {path}: {err.strerror or err}") from err
 

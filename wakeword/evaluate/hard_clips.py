@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from wakeword.audio import SAMPLE_RATE, Samples, read_audio, write_wav
 from wakeword.clips.dataset import COLUMNS, Clip
 from wakeword.errors import DataError
 from wakeword.evaluate.mining import Moment
+from wakeword.files import write_csv
 from wakeword.mel import log_mel
 
 BEFORE_S, AFTER_S = 2.2, 0.8
@@ -114,7 +114,6 @@ def write_hard_clips(folder: Path, chosen: Sequence[HardClip], sources: Mapping[
     `sources` are the recordings that the moments come from: a clip is in the split of its recording.
     """
     path = folder / "index.csv"
-    partial = path.with_name(".index.csv.part")
     rows = [_row(i, one, sources[one.moment.path]) for i, one in enumerate(chosen, 1)]
     try:
         (folder / "clips").mkdir(parents=True, exist_ok=True)
@@ -124,13 +123,9 @@ def write_hard_clips(folder: Path, chosen: Sequence[HardClip], sources: Mapping[
         for old in (folder / "clips").glob("*.wav"):
             if f"clips/{old.name}" not in names:
                 old.unlink()
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow((*COLUMNS, *MORE_COLUMNS))
-            writer.writerows(rows)
-        partial.replace(path)
     except OSError as err:
         raise DataError(f"cannot write to {folder}: {err.strerror or err}") from err
+    write_csv(path, (*COLUMNS, *MORE_COLUMNS), rows)
     return path
 
 

@@ -25,6 +25,7 @@ from wakeword.evaluate.plan import build_negative_streams
 from wakeword.evaluate.score import PhraseTrace
 from wakeword.evaluate.streams import NegativeStream
 from wakeword.evaluate.trace import ScoresAudio, trace
+from wakeword.files import written_whole
 from wakeword.manifest import Manifest, Mode
 from wakeword.scorer import HopScorer
 
@@ -175,10 +176,9 @@ def _hear_one(manifest: Manifest, ears: Sequence[Ear], stream: NegativeStream, p
 
 def _write_note(place: Path, moments: Sequence[Moment]) -> None:
     rows = [asdict(moment) | {"path": str(moment.path)} for moment in moments]
-    partial_path = place.with_name(f".{place.name}.part")
     try:
-        partial_path.write_text(json.dumps(rows), encoding="utf-8")
-        partial_path.replace(place)
+        with written_whole(place) as partial_path:
+            partial_path.write_text(json.dumps(rows), encoding="utf-8")
     except OSError as err:
         raise DataError(f"cannot write {place}: {err.strerror or err}") from err
 

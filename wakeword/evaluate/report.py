@@ -29,6 +29,7 @@ from wakeword.evaluate.result import (
     FalseAccepts,
     Misses,
 )
+from wakeword.files import written_whole
 
 
 def write_report(result: EvaluationResult, out_dir: str | os.PathLike[str]) -> Path:
@@ -38,12 +39,8 @@ def write_report(result: EvaluationResult, out_dir: str | os.PathLike[str]) -> P
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            partial = folder / f".{name}.part"
-            try:
+            with written_whole(folder / name) as partial:
                 partial.write_text(text, encoding="utf-8")
-                partial.replace(folder / name)
-            finally:
-                partial.unlink(missing_ok=True)
     except OSError as err:
         raise DataError(f"cannot write the report to {folder}: {err}") from err
     return folder / "report.html"

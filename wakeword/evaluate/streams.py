@@ -33,6 +33,7 @@ from wakeword.audio import (
 )
 from wakeword.clips.augment import amplify, babble, convolve, level_rms_dbfs
 from wakeword.errors import AudioError
+from wakeword.files import written_whole
 
 LEVEL_DBFS = -26.0
 """Active-speech level of phrases and background speech."""
@@ -270,26 +271,22 @@ def write_mixed(stream: MixedStream, wav: str | os.PathLike[str]) -> Path:
     """
     target = Path(wav)
     labels = target.with_suffix(".tsv")
-    partial = target.with_name(f".{target.name}.part")
     try:
-        with soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, "PCM_16", format="WAV") as file:
-            for block in stream.blocks():
-                file.write(block)
-        _write_labels(stream.spoken, labels)
-        partial.replace(target)
+        with written_whole(target) as partial:
+            with soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, "PCM_16", format="WAV") as file:
+                for block in stream.blocks():
+                    file.write(block)
+            _write_labels(stream.spoken, labels)
     except (soundfile.LibsndfileError, OSError) as err:
         raise AudioError(f"cannot write {target}: {err}") from err
-    finally:
-        partial.unlink(missing_ok=True)
     return labels
 
 
 def _write_labels(spoken: Sequence[Spoken], target: Path) -> None:
     rows = ["phrase\tstart_s\tend_s\tgroup\tnoise\tpath"]
     rows += [f"{s.phrase}\t{s.start_s:.3f}\t{s.end_s:.3f}\t{s.group}\t{s.noise}\t{s.path}" for s in spoken]
-    partial = target.with_name(f".{target.name}.part")
-    partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    partial.replace(target)
+    with written_whole(target) as partial:
+        partial.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 @lru_cache(maxsize=4096)

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
 from wakeword.errors import DataError, WakewordError
+from wakeword.files import written_whole
 
 
 class ScoresAudio(Protocol):
@@ -65,9 +66,8 @@ class Trace:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write as .npz, whole or not at all."""
         target = Path(path)
-        partial = target.with_name(f".{target.name}.part")
         try:
-            with partial.open("wb") as file:
+            with written_whole(target) as partial, partial.open("wb") as file:
                 np.savez_compressed(
                     file,
                     phrases=np.asarray(self.phrases, dtype=str),
@@ -75,11 +75,8 @@ class Trace:
                     scores=self.scores,
                     lengths=np.asarray([self.audible_hours, self.seconds]),
                 )
-            partial.replace(target)
         except OSError as err:
             raise DataError(f"cannot write {target}: {err}") from err
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def load_trace(path: str | os.PathLike[str]) -> Trace:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import wakeword
 from wakeword.audio import SAMPLE_RATE
 from wakeword.errors import WakewordError
+from wakeword.files import written_whole
 from wakeword.listen.events import Clip, Heard
 from wakeword.listen.settings import SaveSettings
 from wakeword.listen.worker import Worker
@@ -59,14 +60,11 @@ class Saver:
 
     def _write(self, name: str, data: bytes) -> None:
         """Whole or not at all."""
-        partial = self._folder / f".{name}.part"
         try:
-            partial.write_bytes(data)
-            partial.replace(self._folder / name)
+            with written_whole(self._folder / name) as partial:
+                partial.write_bytes(data)
         except OSError as err:
             raise WakewordError(f"cannot write to {self._folder}: {err.strerror}") from err
-        finally:
-            partial.unlink(missing_ok=True)
 
     def _make_room(self, n_bytes: int) -> None:
         """Remove our oldest files until so many bytes fit."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from wakeword.errors import UsageError, WakewordError
+from wakeword.files import written_whole
 from wakeword.listen import settings
 from wakeword.listen.parts import needs
 from wakeword.listen.settings import ListenSettings
@@ -114,12 +115,9 @@ def write_point(config: Path, models: list[int], phrase: str, fa_per_hour: float
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.chmod(path.stat().st_mode & 0o777)
-        partial.replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+            partial.chmod(path.stat().st_mode & 0o777)
     except OSError as err:
         raise WakewordError(f"cannot write {path}: {err.strerror}") from err
-    finally:
-        partial.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from wakeword.cache import cache_dir
 from wakeword.errors import EncoderError
+from wakeword.files import written_whole
 from wakeword.train import ctranslate2_file
 from wakeword.train.download import fetch
 from wakeword.train.encoders import ENCODERS, EncoderSpec
@@ -105,15 +106,12 @@ def read_cached(path: Path) -> Tensors:
 def write_cached(path: Path, tensors: Tensors) -> None:
     """Keep the tensors as float16 with their digest, whole or not at all."""
     half = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-    partial = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(half, partial, metadata={"digest": digest(half)})
-        partial.replace(path)
+        with written_whole(path) as partial:
+            safetensors.torch.save_file(half, partial, metadata={"digest": digest(half)})
     except (safetensors.SafetensorError, OSError) as err:
         raise EncoderError(f"cannot write {path}: {err}") from err
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def packaged_model() -> Path | None:
