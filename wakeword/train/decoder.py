@@ -16,40 +16,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wakeword.errors import EncoderError
 from wakeword.train.ctranslate2_file import read_decoder
 from wakeword.train.encoders import ENCODERS
 from wakeword.train.weights import PACKAGED, packaged_model
+from wakeword.train.whisper import Attention
 
 END, START, NO_TIMES = 50256, 50257, 50362
 """Token numbers of the English models: end of text, start of transcript, no timestamps."""
 OPENING = (START, NO_TIMES)
 """What every transcript begins with."""
-
-
-class Attention(nn.Module):
-    """Positions attend to each other or to the encoder's frames."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
-        """x [B, T, D] attends to source [B, S, D] where mask [T, S] is True (None = all) -> [B, T, D]."""
-        B, T, D = x.shape
-        q, k, v = (self._split(y) for y in (self.query(x), self.key(source), self.value(source)))
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, T, D))
-        return out
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(x.shape[0], x.shape[1], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
 
 class DecoderBlock(nn.Module):
@@ -64,8 +41,7 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]; mask [T, T] is True where one sees another."""
-        y = self.attn_ln(x)
-        x = x + self.attn(y, y, mask)
+        x = x + self.attn(self.attn_ln(x), mask=mask)
         x = x + self.cross_attn(self.cross_attn_ln(x), frames)
         out: Tensor = x + self.mlp(self.mlp_ln(x))
         return out

@@ -28,8 +28,8 @@ def sinusoids(n_positions: int, width: int, device: torch.device) -> Tensor:
     return torch.cat([phase.sin(), phase.cos()], dim=1)
 
 
-class SelfAttention(nn.Module):
-    """Every frame attends to every frame. The key has no bias: it could not change a softmax over keys."""
+class Attention(nn.Module):
+    """Positions attend to each other or to others. The key has no bias: it could not change a softmax."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -39,16 +39,17 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, F, D] -> [B, F, D]."""
-        B, F, D = x.shape
-        q, k, v = (
-            project(x).reshape(B, F, self.heads, D // self.heads).transpose(1, 2)
-            for project in (self.query, self.key, self.value)
-        )
-        mixed = functional.scaled_dot_product_attention(q, k, v)  # [B, heads, F, D / heads]
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, F, D))
+    def forward(self, x: Tensor, source: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """x [B, T, D] attends to source [B, S, D] (None = itself) where mask [T, S] is True (None = all)."""
+        B, T, D = x.shape
+        source = x if source is None else source
+        q, k, v = (self._split(y) for y in (self.query(x), self.key(source), self.value(source)))
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, heads, T, D / heads]
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, T, D))
         return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], x.shape[1], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -56,7 +57,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.attn = SelfAttention(width, heads)
+        self.attn = Attention(width, heads)
         self.attn_ln = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         self.mlp_ln = nn.LayerNorm(width)
