@@ -41,6 +41,7 @@ from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather, read_given
 from wakeword.config import TrainConfig, load_config
 from wakeword.describe import verdict_line
 from wakeword.errors import TrainingError, UsageError
+from wakeword.evaluate.gate import Gate
 from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
@@ -142,7 +143,7 @@ def make_detector(request: Request) -> Bundle:
         sounds = {split: _Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
         train, dev = (_windows(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
     with _stage("fine-tune"), Bars() as bars:
-        key = _key(settings, recordings)
+        key = _key(settings, recordings, request.drop)
         quick = (
             QuickFeatures(net, train.render(0)) if policy.name == "head" and device.type == "cpu" else None
         )
@@ -167,10 +168,7 @@ def make_detector(request: Request) -> Bundle:
         heard = Dev.build(recordings.clips["dev"], recordings.background["dev"], settings.seed)
         bundle, gate = set_operating_points(draft, heard, workspace)
     if gate is not None:
-        recalls = ", ".join(
-            f"{recall:.1%} of {gate.heard[phrase]} {phrase}" for phrase, recall in gate.recall.items()
-        )
-        console.print(f"gate: wakes the verifier on {gate.share:.2%} of the dev background, keeps {recalls}")
+        console.print(_gate_line(gate))
     console.print(verdict_line(bundle.manifest), soft_wrap=True)
     save_net(net, settings, request.out.with_suffix(".checkpoint"))
     save_bundle(request.out, bundle)
@@ -199,6 +197,13 @@ def _teach(
     folder = workspace / "student"
     distil(student, taught, examined, settings.distill, folder, key, settings.seed, bars, background)
     return student
+
+
+def _gate_line(gate: Gate) -> str:
+    recalls = ", ".join(
+        f"{share:.1%} of {gate.heard[phrase]} {phrase}" for phrase, share in gate.recall.items()
+    )
+    return f"gate: wakes the verifier on {gate.share:.2%} of the dev background, keeps {recalls}"
 
 
 def _device(wanted: str) -> torch.device:
@@ -283,12 +288,12 @@ def _windows(split: str, recordings: Recordings, sounds: _Sounds, settings: Trai
     )
 
 
-def _key(settings: TrainConfig, recordings: Recordings) -> str:
+def _key(settings: TrainConfig, recordings: Recordings, drop: DropList) -> str:
     """Names everything a run's features and weights depend on."""
-    files = [
-        str(c.path) for part in (recordings.clips, recordings.background) for s in part.values() for c in s
-    ]
-    text = json.dumps([asdict(settings), recordings.phrases, files], sort_keys=True)
+    parts = (recordings.clips, recordings.background, recordings.near)
+    files = [str(clip.path) for part in parts for clips in part.values() for clip in clips]
+    muted = {str(path): list(stretches) for path, stretches in drop.stretches.items()}
+    text = json.dumps([asdict(settings), recordings.phrases, files, muted], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -60,11 +60,6 @@ class Recordings:
         )
         return replace(self, clips=clips, background=background)
 
-    @property
-    def all_made(self) -> bool:
-        """Whether not one clip of a phrase is real."""
-        return all(_is_made(clip) for clip in self.clips["train"])
-
 
 @dataclass(frozen=True)
 class Given:
@@ -142,10 +137,6 @@ def _mixed(real: list[Clip], made: list[Clip]) -> list[Clip]:
     n_made = sum(clip.split == "train" for clip in made)
     times = max(1, round(n_made * REAL_SHARE / (1 - REAL_SHARE) / len(real)))
     return [*(replace(clip, split="train") for clip in real for _ in range(times)), *made]
-
-
-def _is_made(clip: Clip) -> bool:
-    return cache_dir() in clip.path.parents
 
 
 def _by_split(clips: Sequence[Clip]) -> Mapping[str, list[Clip]]:
