@@ -41,11 +41,11 @@ def check(
     LOCATIONS are folders or manifests. Clips of a phrase lie in a folder named like it, or are labelled. A
     check that was stopped goes on where it was.
     """
+    from wakeword.bars import progress_bar
     from wakeword.clips.check import check_recordings, write_findings
     from wakeword.clips.dataset import load_recordings
     from wakeword.clips.drop import write_drop_list
     from wakeword.clips.recogniser import Recogniser
-    from wakeword.commands.progress import progress_bar
 
     recogniser = Recogniser(out / "transcripts", weights, threads)
     clips = [c for location in locations for c in load_recordings(location, phrases)]

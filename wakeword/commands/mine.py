@@ -61,8 +61,8 @@ def _mine(
 ) -> None:
     import hashlib
 
+    from wakeword.bars import progress_bar
     from wakeword.clips.dataset import load_background
-    from wakeword.commands.progress import progress_bar
     from wakeword.errors import DataError
     from wakeword.evaluate.hard_clips import choose_hardest, write_hard_clips
     from wakeword.evaluate.mining import ears_of, hear

@@ -45,10 +45,10 @@ def synth(
     phrase: str, out: Path, n: int, engines: tuple[str, ...], language: str, carriers: float, seed: int
 ) -> None:
     """Speak PHRASE in many voices. Clips that are there are kept: a run that was stopped goes on."""
+    from wakeword.bars import progress_bar
     from wakeword.clips.advice import require_speakable
     from wakeword.clips.spoken import INDEX
     from wakeword.clips.synth import synthesise
-    from wakeword.commands.progress import progress_bar
 
     require_speakable(phrase)
     with progress_bar("speaking", n) as advance:

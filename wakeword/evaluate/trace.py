@@ -17,9 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
+from wakeword.bars import percent_bars
 from wakeword.errors import DataError, WakewordError
 from wakeword.files import written_whole
 
@@ -170,7 +170,7 @@ def trace_all(
     """
     processes = min(processes or os.cpu_count() or 1, len(streams))
     total_s = sum(s.seconds for s in streams)
-    with _progress(progress) as bar:
+    with percent_bars(progress) as bar:
         task = bar.add_task(label, total=total_s)
         if processes <= 1:
             scorer = make_scorer()
@@ -209,17 +209,3 @@ def _wait(pending: list[Future[Trace]], tick: Callable[[], None]) -> None:
         tick()
         for future in done:
             future.result()
-
-
-def _progress(visible: bool) -> Progress:
-    from rich.console import Console
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not visible,
-    )
