@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from export.builder import OPSET
 from export.quantize import SCOPES
+from export.unfold import unfold_convolutions
 from wakeword.train.model import WakewordNet
 
 
@@ -56,7 +57,7 @@ def trace_module(
         # torch 2.11 warns about its own internals while it traces.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module,
+            unfold_convolutions(module),
             (example,),
             input_names=[name],
             output_names=[output],

@@ -19,6 +19,8 @@ from wakeword.evaluate.streams import write_mixed
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus" / "index.csv"
 PHRASES = ("alexa", "computer", "jarvis", "smart mirror")
+DROP_LIST = Path(__file__).with_name("demo_drop.csv")
+"""Where its background says "computer"; `wakeword check` found it."""
 SPOKEN_PHRASE = "hey nova"
 LIVE_PHRASES = 4
 
@@ -40,7 +42,18 @@ def main() -> int:
     model = out / "demo.wakeword"
     clips, background = str(recordings.clips), str(recordings.background)
     steps = (
-        ["train", *recordings.phrases, "--clips", clips, "--background", background, "--out", str(model)],
+        [
+            "train",
+            *recordings.phrases,
+            "--clips",
+            clips,
+            "--background",
+            background,
+            "--drop-list",
+            str(DROP_LIST),
+            "--out",
+            str(model),
+        ],
         ["info", str(model)],
         [
             "evaluate",
