@@ -19,6 +19,7 @@ from wakeword.evaluate.gate import Gate, Pair, choose_gate
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.run import bundle_scorer, speech_and_noise
 from wakeword.evaluate.score import PhraseScores
+from wakeword.evaluate.sparse import sparse_scorer
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace, trace_all
 from wakeword.evaluate.verdict import CLEAN, Heard, dev_figures, judge_dev, results_table
@@ -99,7 +100,9 @@ def _listen(
     save_bundle(path, draft)
     mixed = [stream for name in conditions for stream in dev.mixed[name]]
     streams = [*mixed, *([] if negative else dev.negative)]
-    traces = iter(trace_all(partial(bundle_scorer, path, mode), streams, label=f"dev streams ({mode})"))
+    # The verifier at every hop is half of a training's time; sparsely, a third of that.
+    scorer = partial(sparse_scorer, path) if mode == "verifier" else partial(bundle_scorer, path, mode)
+    traces = iter(trace_all(scorer, streams, label=f"dev streams ({mode})"))
     heard = {name: [(stream, next(traces)) for stream in dev.mixed[name]] for name in conditions}
     return Listening(negative or list(traces), heard)
 
