@@ -24,7 +24,7 @@ from firmware_bridge.quantize import quantise
 from wakeword.config import DistillConfig
 from wakeword.errors import TrainingError, UsageError
 from wakeword.train.distill import Lessons, distil, teacher_logits
-from wakeword.train.features import cache_features
+from wakeword.train.features import MakesFeatures, cache_features
 from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet
 from wakeword.train.run import Progress
@@ -52,14 +52,17 @@ class Material:
     background: Background
 
 
-def make_lessons(net: WakewordNet, windows: WindowSet, path: Path, key: str, progress: Progress) -> Lessons:
+def make_lessons(
+    net: WakewordNet, encoder: MakesFeatures, windows: WindowSet, path: Path, key: str, progress: Progress
+) -> Lessons:
     """What the verifier says of all windows, and what a microcontroller hears of them.
 
-    `path` names the caches `<path>.npy` and `<path>-micro.npy`; `key` as in `cache_features`.
+    `encoder` makes the features of `net`, in less time perhaps. `path` names the caches `<path>.npy` and
+    `<path>-micro.npy`; `key` as in `cache_features`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     progress.start(f"verifier's features of {path.name} windows", len(windows))
-    features = cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)
+    features = cache_features(encoder, windows, path.with_suffix(".npy"), key, progress.advance)
     progress.start(f"micro features of {path.name} windows", len(windows))
     micro_path = path.with_name(f"{path.name}-micro.npy")
     micro = cache_features(MicroFrontEnd(), windows, micro_path, key, progress.advance)

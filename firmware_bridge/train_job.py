@@ -1,7 +1,8 @@
-"""`wakeword firmware train`: from a trained bundle and its recordings to a quantised student and its cutoffs.
+"""`wakeword firmware train`: from a bundle and its recordings to quantised students and their cutoffs.
 
 What takes long (what the verifier and the microcontroller hear of all windows, the student of all phrases)
-stays in `<MODEL>.micro/work` and serves the next phrase; delete the folder to start anew.
+is made once for all phrases. It stays in `<MODEL>.micro/work`, so that an interrupted run goes on; delete the
+folder to start anew.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from firmware_bridge.judge import hear, reference_posteriors, run_on
-from firmware_bridge.micro_student import MICRO_STUDENT
+from export.quick_features import QuickFeatures
+from firmware_bridge.compiled import quick_posteriors
+from firmware_bridge.judge import hear, run_on
+from firmware_bridge.micro_student import MICRO_STUDENT, MicroStudent
 from firmware_bridge.network import QuantisedNet
 from firmware_bridge.network_file import FirmwareModel, Point, load_model, save_model, slug
 from firmware_bridge.operating import choose_points
@@ -39,6 +42,7 @@ from wakeword.config import OPERATING_POINTS, DataConfig, TrainConfig
 from wakeword.errors import BundleError, DataError, UsageError
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.train.checkpoint import has_checkpoint
+from wakeword.train.distill import Lessons
 from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet, load_net, window_samples
 from wakeword.train.run import Progress
@@ -57,11 +61,14 @@ class Request:
     """What `wakeword firmware train` was asked for."""
 
     model: Path
-    phrase: str
+    phrases: tuple[str, ...]
+    """Those to make a student of; none = all that the model has."""
     clips: Path
     background: tuple[Path, ...]
     data: DataConfig
     seed: int = 1
+    aware_epochs: int = 0
+    """Epochs in which the student is taught as the int8 network that it becomes; 0 = quantised afterwards."""
 
     @property
     def folder(self) -> Path:
@@ -98,29 +105,46 @@ def find_student(model: Path, phrase: str | None) -> FirmwareModel:
     return load_model(path)
 
 
-def train_firmware(request: Request, progress: Progress) -> FirmwareModel:
-    """Teach, quantise and calibrate the student of one phrase, and keep it beside the bundle.
+def train_firmware(request: Request, progress: Progress) -> list[FirmwareModel]:
+    """Teach, quantise and calibrate the student of each phrase, and keep them beside the bundle.
 
     Raises the WakewordError that explains what is wrong with the bundle, the recordings or the disk.
     """
     net, settings = load_verifier(request.model)
-    if request.phrase not in net.phrases:
-        raise UsageError(f"{request.model} has no phrase {request.phrase!r}; it has {', '.join(net.phrases)}")
+    phrases = chosen_phrases(request, net.phrases)
     torch.set_num_threads(1)
     settings = replace(settings, data=request.data, seed=request.seed)
-    recordings = _Recordings.read(request, net.phrases)
-    key, work = _key(settings, recordings), request.folder / "work"
+    recordings = _Recordings.read(request, net.phrases, phrases)
+    key, work = _key(net, settings, recordings), request.folder / "work"
     material = _material(net, settings, recordings, work, key, progress)
-    together = teach_together(material, TOGETHER, work / "together", key, request.seed, progress)
-    name = slug(request.phrase)
-    student = teach_alone(
-        together, request.phrase, material, ALONE, work / name, f"{key} {name}", request.seed, progress
-    )
-    quantised = quantise_student(student, material.train, request.seed)
-    points = dev_points(quantised, recordings.clips["dev"], recordings.background["dev"], work, request.seed)
-    model = FirmwareModel(quantised, points, _facts(settings, recordings, request.phrase))
-    save_model(student_path(request.model, request.phrase), model)
-    return model
+    lesson_key = json.dumps([key, asdict(MICRO_STUDENT), asdict(TOGETHER), asdict(ALONE)])
+    together = teach_together(material, TOGETHER, work / "together", lesson_key, request.seed, progress)
+    made = []
+    for phrase in phrases:
+        folder = work / slug(phrase)
+        args = (material, ALONE, folder, f"{lesson_key} {phrase}", request.seed, progress)
+        net_int8 = _quantised(teach_alone(together, phrase, *args), request, material, folder, progress)
+        progress.start(f"cutoffs of {phrase}", 1)
+        dev = (recordings.clips["dev"], recordings.background["dev"])
+        points = dev_points(net_int8, *dev, work, request.seed)
+        progress.advance(1)
+        made.append(FirmwareModel(net_int8, points, _facts(settings, recordings, phrase, request)))
+        save_model(student_path(request.model, phrase), made[-1])
+    return made
+
+
+def chosen_phrases(request: Request, known: Sequence[str]) -> tuple[str, ...]:
+    """What is to be made; UsageError for a phrase that the model does not have."""
+    for phrase in request.phrases:
+        if phrase not in known:
+            raise UsageError(f"{request.model} has no phrase {phrase!r}; it has {', '.join(known)}")
+    return tuple(dict.fromkeys(request.phrases)) or tuple(known)
+
+
+def _quantised(
+    student: MicroStudent, request: Request, material: Material, folder: Path, progress: Progress
+) -> QuantisedNet:
+    return quantise_student(student, material.train, request.seed)
 
 
 def load_verifier(model: Path) -> tuple[WakewordNet, TrainConfig]:
@@ -141,9 +165,9 @@ class _Recordings:
     background: Mapping[str, list[Clip]]
 
     @classmethod
-    def read(cls, request: Request, phrases: Sequence[str]) -> _Recordings:
-        clips, _ = check_clips(load_clips(request.clips, phrases))
-        require_clips(clips, [request.phrase])
+    def read(cls, request: Request, known: Sequence[str], wanted: Sequence[str]) -> _Recordings:
+        clips, _ = check_clips(load_clips(request.clips, known))
+        require_clips(clips, wanted)
         background = load_background(request.background)
         parts = {split: [c for c in background if c.split == split] for split in ("train", "dev")}
         if not all(any(c.kind == "speech" for c in part) for part in parts.values()):
@@ -159,11 +183,12 @@ def _material(
     key: str,
     progress: Progress,
 ) -> Material:
-    lessons = {}
+    lessons, quick = dict[str, Lessons](), None
     for split in ("train", "dev"):
         sounds = _read_sounds(recordings.background[split])
         windows = _windows(split, net.phrases, recordings, sounds, settings)
-        lessons[split] = make_lessons(net, windows, work / split, key, progress)
+        quick = quick or QuickFeatures(net, windows.render(0))
+        lessons[split] = make_lessons(net, quick, windows, work / split, key, progress)
         if split == "train":
             progress.start("micro features of the background", 1)
             heard = hear_background((s for part in sounds.values() for s in part), work / "background.f16")
@@ -205,7 +230,7 @@ def dev_points(
     speech = [c for c in background if c.kind == "speech"]
     noise = [c for c in background if c.kind != "speech"]
     phrases = [c for c in clips if c.label == net.phrase]
-    posteriors, cache = reference_posteriors(net), work / "streams"
+    posteriors, cache = quick_posteriors(net), work / "streams"
     mixed = {}
     for name, snr_db in CONDITIONS.items():
         if snr_db is not None and not noise:
@@ -216,18 +241,23 @@ def dev_points(
     return choose_points(mixed, negative, net.phrase, OPERATING_POINTS)
 
 
-def _key(settings: TrainConfig, recordings: _Recordings) -> str:
-    """Names everything the caches and checkpoints depend on."""
+def _key(net: WakewordNet, settings: TrainConfig, recordings: _Recordings) -> str:
+    """Names everything that the windows, and what the verifier says of them, depend on."""
     parts = (recordings.clips, recordings.background)
     files = [str(c.path) for part in parts for clips in part.values() for c in clips]
-    text = json.dumps([asdict(settings), asdict(MICRO_STUDENT), asdict(TOGETHER), asdict(ALONE), files])
-    return hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([asdict(settings), files]).encode())
+    for name, tensor in net.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
-def _facts(settings: TrainConfig, recordings: _Recordings, phrase: str) -> dict[str, object]:
+def _facts(
+    settings: TrainConfig, recordings: _Recordings, phrase: str, request: Request
+) -> dict[str, object]:
     counts = {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
     hours = {
         split: round(sum(c.seconds for c in clips) / 3600, 3)
         for split, clips in recordings.background.items()
     }
-    return {"clips": counts, "background_hours": hours, "data": asdict(settings.data), "seed": settings.seed}
+    facts = {"clips": counts, "background_hours": hours, "data": asdict(settings.data)}
+    return facts | {"seed": request.seed, "aware_epochs": request.aware_epochs}

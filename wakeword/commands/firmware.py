@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from wakeword.commands import firmware_device
 from wakeword.commands.options import BUNDLE, EXISTING
 from wakeword.config import DEFAULT_FA_PER_HOUR
 from wakeword.errors import UsageError
+
+if TYPE_CHECKING:
+    from firmware_bridge.network_file import Point
 
 
 @click.group()
@@ -24,7 +28,7 @@ def firmware() -> None:
 
 @firmware.command()
 @BUNDLE
-@click.option("--phrase", required=True, help="One of the phrases of MODEL.")
+@click.option("--phrase", "phrases", multiple=True, help="A phrase of MODEL; repeatable [all of them].")
 @click.option(
     "--clips", type=EXISTING, required=True, help="Folder with a folder per phrase, or a manifest CSV."
 )
@@ -32,20 +36,21 @@ def firmware() -> None:
     "--background", type=EXISTING, multiple=True, required=True, help="Folder or manifest; repeatable."
 )
 @click.option("--versions", type=int, default=None, help="Augmented windows per clip [8].")
-@click.option("--negatives", type=int, default=None, help="Windows of background [14000].")
+@click.option("--negatives", type=int, default=None, help="Windows of background [12000].")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same result.")
 def train(
     model: Path,
-    phrase: str,
+    phrases: tuple[str, ...],
     clips: Path,
     background: tuple[Path, ...],
     versions: int | None,
     negatives: int | None,
     seed: int,
 ) -> None:
-    """Teach the microcontroller student of one phrase of MODEL, from its checkpoint and recordings.
+    """Teach the microcontroller students of MODEL, one for each phrase, from its checkpoint and recordings.
 
-    What it learns from is kept in MODEL's .micro/work, so that the next phrase is quick.
+    Name all phrases at once: most of what they learn from is made once for all. It is kept in MODEL's
+    .micro/work, so that an interrupted run goes on where it was.
     """
     from firmware_bridge.train_job import Request, student_path, train_firmware
     from wakeword.bars import Bars
@@ -54,14 +59,22 @@ def train(
     given = {"versions": versions, "negatives": negatives}
     data = DataConfig(**{name: value for name, value in given.items() if value is not None})
     with Bars() as bars:
-        made = train_firmware(Request(model, phrase, clips, background, data, seed), bars)
-    for rate, point in made.points.items():
-        misses = ", ".join(f"{share:.1%} {name}" for name, share in point.misses.items())
+        made = train_firmware(Request(model, phrases, clips, background, data, seed), bars)
+    for student in made:
         click.echo(
-            f"{rate} false accepts/h: cutoff {point.rule.cutoff}/255, window {point.rule.window}; "
-            f"on dev {point.false_accepts} false accepts in {point.hours:.1f} h, missed {misses}"
+            f"{student.net.phrase}: {student.net.n_parameters:,} parameters, "
+            f"{student_path(model, student.net.phrase)}"
         )
-    click.echo(f"{made.net.n_parameters:,} parameters: {student_path(model, phrase)}")
+        for rate, point in student.points.items():
+            click.echo(f"  {_point_text(rate, point)}")
+
+
+def _point_text(rate: str, point: Point) -> str:
+    misses = ", ".join(f"{share:.1%} {name}" for name, share in point.misses.items())
+    return (
+        f"{rate} false accepts/h: cutoff {point.rule.cutoff}/255, window {point.rule.window}; "
+        f"on dev {point.false_accepts} false accepts in {point.hours:.1f} h, missed {misses}"
+    )
 
 
 @firmware.command()
