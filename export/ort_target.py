@@ -14,6 +14,7 @@ from onnxruntime.tools.convert_onnx_models_to_ort import OptimizationStyle, conv
 from export.description import ExportedFile
 from export.onnx_target import save_graph
 from export.options import Options
+from export.ort_bytes import sort_operators
 from export.quantize import quiet
 from export.source import Source, with_audio_input
 from wakeword.errors import ExportError, UsageError
@@ -52,11 +53,7 @@ def _graph(source: Source, options: Options, file: ExportedFile) -> onnx.ModelPr
 
 
 def _convert(folder: Path) -> None:
-    """One `.ort` beside each `.onnx`, optimised for no particular processor.
-
-    Two conversions of one graph compute the same but differ in bytes: onnxruntime 1.32 writes its table of
-    operators in the order of a hash map that is seeded anew each time.
-    """
+    """One `.ort` beside each `.onnx`, optimised for no particular processor; the same bytes each time."""
     with quiet(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # the tool leaves its files open
         try:
@@ -69,6 +66,8 @@ def _convert(folder: Path) -> None:
             )
         except Exception as err:  # onnxruntime raises its own, undocumented classes
             raise ExportError(f"onnxruntime cannot convert to ORT format ({err})") from err
+    for path in folder.glob("*.ort"):
+        sort_operators(path)
 
 
 def _forget_paths(config: Path) -> None:
