@@ -1,17 +1,20 @@
 """The int8 microcontroller students on test streams by the firmware's rule, beside microWakeWord's `alexa`.
 
     python benchmarks/firmware.py out/demo/demo.wakeword ../shared/corpus/index.csv [--phrase alexa ...]
-                                  [--snr clean --snr 10 ...]
+                                  [--snr clean --snr 10 ...] [--max-minutes 5]
 
-The students are those that `wakeword firmware train` left beside the bundle. Features of the streams are kept
-in benchmarks/out/firmware for the next run.
+The students are those that `wakeword firmware train` left beside the bundle. They run as compiled C, which a
+test holds to the bytes of the reference. Features of the streams are kept in benchmarks/out/firmware for the
+next run. `--max-minutes` cuts what is heard of each kind of stream: to see that it runs, not to report.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ import numpy.typing as npt
 from results import provenance, update_section, write_json
 
 from firmware_bridge.checker import Checked, check_tflite
+from firmware_bridge.compiled import quick_posteriors
 from firmware_bridge.decision import FirmwareRule
+from firmware_bridge.emit_c import emit_library
 from firmware_bridge.judge import (
     HeardStream,
     Posteriors,
@@ -30,23 +35,29 @@ from firmware_bridge.judge import (
     hear,
     hours,
     outcome,
-    reference_posteriors,
     run_on,
 )
 from firmware_bridge.network_file import FirmwareModel, load_model
-from firmware_bridge.operating import WINDOWS
+from firmware_bridge.operating import WINDOWS, cutoff_for
+from firmware_bridge.proof import BUDGET_CORE, Cost, prove
+from firmware_bridge.proof_audio import golden_pcm
 from firmware_bridge.tflite import write_tflite
 from firmware_bridge.train_job import student_path
-from wakeword.clips.dataset import Clip, load_background, load_clips
+from wakeword.clips.dataset import load_background, load_clips
 from wakeword.evaluate.intervals import poisson_rate, speaker_bootstrap
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.recordings import snr_of
+from wakeword.evaluate.streams import MixedStream, NegativeStream
 
 CACHE = Path(__file__).resolve().parent / "out" / "firmware"
 PHRASES = ("alexa", "computer", "jarvis", "smart mirror")
 PEER, PEER_PHRASE = "microWakeWord alexa", "alexa"
 RATE = "0.5"
 SEED = 1
+SIZE_HEAD = (
+    "| phrase | parameters | .tflite bytes | arena bytes (x86-64) | states "
+    "| C library on Cortex-M4: flash bytes | RAM bytes, stack included |"
+)
 
 
 @dataclass(frozen=True)
@@ -75,40 +86,67 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--phrase", action="append")
     parser.add_argument("--snr", action="append")
+    parser.add_argument("--max-minutes", type=float, default=math.inf)
     arguments = parser.parse_args()
     phrases = arguments.phrase or PHRASES
     snrs = arguments.snr or ["clean", "10"]
     models = {phrase: load_model(student_path(arguments.model, phrase)) for phrase in phrases}
     checked = {phrase: check_tflite(write_tflite(model.net)) for phrase, model in models.items()}
-    rows = [row for phrase in phrases for row in judge(models[phrase], phrase, arguments.corpus, snrs)]
+    costs = {phrase: cortex_m4(model) for phrase, model in models.items()}
+    rows = list[dict[str, Any]]()
+    for phrase, model in models.items():
+        streams = hear_streams(phrase, arguments.corpus, snrs, arguments.max_minutes)
+        rows += judge(model, phrase, streams)
+    body = text(rows, models, checked, costs)
+    if arguments.max_minutes < math.inf:
+        print(body)
+        return
     write_json("firmware", {"rows": rows})
     packages = ("numpy", "tflite-micro", "pymicro-features", "pymicro-wakeword")
-    update_section("firmware", f"## Firmware\n\n{provenance(packages)}\n\n{text(rows, models, checked)}")
+    update_section("firmware", f"## Firmware\n\n{provenance(packages)}\n\n{body}")
 
 
-def judge(model: FirmwareModel, phrase: str, corpus: Path, snrs: Sequence[str]) -> list[dict[str, Any]]:
+def judge(model: FirmwareModel, phrase: str, streams: Streams) -> list[dict[str, Any]]:
     """One row for our student, and one for the peer where it knows the phrase."""
-    streams = hear_streams(phrase, corpus, snrs)
-    systems = [System("ours", phrase, reference_posteriors(model.net), model.point(float(RATE)).rule)]
+    systems = [System("ours", phrase, quick_posteriors(model.net), model.point(float(RATE)).rule)]
     if phrase == PEER_PHRASE:
         systems.append(System(PEER, phrase, *peer()))
     return [judge_system(system, streams) for system in systems]
 
 
-def hear_streams(phrase: str, corpus: Path, snrs: Sequence[str]) -> Streams:
+def cortex_m4(model: FirmwareModel) -> Cost | None:
+    """Flash and RAM of its C library, which has to give the reference's bytes there; None without tools."""
+    with tempfile.TemporaryDirectory() as work:
+        emit_library(model, Path(work) / "library", float(RATE), "benchmarks/firmware.py")
+        found = prove(Path(work) / "library", [("golden", golden_pcm())], cores=(BUDGET_CORE,))
+    if found.differing:
+        raise SystemExit(f"{model.net.phrase}: {found.differing} bytes differ on {BUDGET_CORE}")
+    return next((o.cost for o in found.outcomes if o.name == BUDGET_CORE), None)
+
+
+def hear_streams(phrase: str, corpus: Path, snrs: Sequence[str], max_minutes: float) -> Streams:
     """Features of every test stream of a phrase."""
     clips = [c for c in load_clips(corpus, (phrase,)) if c.split == "test"]
     background = [c for c in load_background([corpus]) if c.split == "test"]
     speech = [c for c in background if c.kind == "speech"]
     noise = [c for c in background if c.kind != "speech"]
-    mixed = {snr: mixed_streams(clips, speech, noise, snr_of(snr)) for snr in snrs}
-    return Streams(mixed, [hear(s, CACHE) for s in build_negative_streams(background)])
+    mixed = {
+        snr: build_mixed_streams(clips, speech, noise, MixConfig(snr_db=snr_of(snr)), SEED) for snr in snrs
+    }
+    negative = build_negative_streams(background)
+    return Streams(
+        {n: hear_all(part, max_minutes) for n, part in mixed.items()}, hear_all(negative, max_minutes)
+    )
 
 
-def mixed_streams(
-    clips: Sequence[Clip], speech: Sequence[Clip], noise: Sequence[Clip], snr_db: float | None
-) -> list[HeardStream]:
-    return [hear(s, CACHE) for s in build_mixed_streams(clips, speech, noise, MixConfig(snr_db=snr_db), SEED)]
+def hear_all(streams: Sequence[MixedStream | NegativeStream], max_minutes: float) -> list[HeardStream]:
+    """Features of streams, the last of them the one that exceeds so many minutes."""
+    heard, seconds = list[HeardStream](), 0.0
+    for stream in streams:
+        if seconds < 60 * max_minutes:
+            heard.append(hear(stream, CACHE))
+            seconds += len(heard[-1].features) / 100
+    return heard
 
 
 def judge_system(system: System, streams: Streams) -> dict[str, Any]:
@@ -125,16 +163,8 @@ def judge_system(system: System, streams: Streams) -> dict[str, Any]:
 
 def best_rule(mixed: dict[str, list[Run]], negative: Sequence[Run], phrase: str) -> FirmwareRule:
     """Read from the test curve, for systems to be compared at one rate: fewest misses of all windows."""
-    allowed = int(float(RATE) * hours(negative) + 1e-9)
-    rules = [FirmwareRule(lowest_cutoff(negative, window, allowed), window) for window in WINDOWS]
+    rules = [FirmwareRule(cutoff_for(negative, window, float(RATE)), window) for window in WINDOWS]
     return min(rules, key=lambda rule: sum(outcome(runs, phrase, rule).miss_rate for runs in mixed.values()))
-
-
-def lowest_cutoff(negative: Sequence[Run], window: int, allowed: int) -> int:
-    for cutoff in range(254, 25, -1):
-        if false_accepts(negative, FirmwareRule(cutoff, window)) > allowed:
-            return min(cutoff + 1, 254)
-    return 26
 
 
 def at_rule(
@@ -172,7 +202,10 @@ def peer() -> tuple[Posteriors, FirmwareRule]:
 
 
 def text(
-    rows: Sequence[dict[str, Any]], models: dict[str, FirmwareModel], checked: dict[str, Checked]
+    rows: Sequence[dict[str, Any]],
+    models: Mapping[str, FirmwareModel],
+    checked: Mapping[str, Checked],
+    costs: Mapping[str, Cost | None],
 ) -> str:
     conditions = list(rows[0]["at its rule"]["missed"])
     lines = [
@@ -187,12 +220,12 @@ def text(
         ("at equal rate", f"Cutoff and window from the test curve at {RATE} false accepts an hour at most"),
     ):
         lines += [f"### {head}", "", *table(rows, key, conditions), ""]
-    lines += ["### Size", "", "| phrase | parameters | .tflite bytes | arena bytes (x86-64) | states |"]
-    lines += ["|---|---|---|---|---|"]
-    lines += [
-        f"| {phrase} | {models[phrase].net.n_parameters:,} | {c.size:,} | {c.arena or 0:,} | {c.variables} |"
-        for phrase, c in checked.items()
-    ]
+    lines += ["### Size", "", SIZE_HEAD, "|---|---|---|---|---|---|---|"]
+    for phrase, c in checked.items():
+        cost = costs[phrase]
+        here = f"{cost.flash:,} | {cost.ram:,}" if cost else "not measured | not measured"
+        parts = f"{models[phrase].net.n_parameters:,} | {c.size:,} | {c.arena or 0:,} | {c.variables}"
+        lines.append(f"| {phrase} | {parts} | {here} |")
     return "\n".join(lines)
 
 

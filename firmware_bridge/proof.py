@@ -96,9 +96,12 @@ class Proof:
 
 
 def prove(
-    folder: Path, audio: Sequence[tuple[str, Pcm]], say: Callable[[str], None] = lambda _: None
+    folder: Path,
+    audio: Sequence[tuple[str, Pcm]],
+    say: Callable[[str], None] = lambda _: None,
+    cores: Sequence[str] = tuple(CORES),
 ) -> Proof:
-    """Run a library everywhere on some 16 kHz audio, one piece after the other.
+    """Run a library here and on the named cores on some 16 kHz audio, one piece after the other.
 
     Raises BundleError where the library was tampered with, ToolchainError where a program of the proof
     crashes (with a sanitizer: where it found an error) or hangs.
@@ -109,13 +112,18 @@ def prove(
     say("numpy int8 …")
     expected = expect(build.c_model, pcm)
     with tempfile.TemporaryDirectory() as work:
-        outcomes = tuple(_outcomes(build, expected, pcm, Path(work), say))
+        outcomes = tuple(_outcomes(build, expected, pcm, Path(work), say, cores))
     seconds = tuple((name, len(samples) / 16000) for name, samples in audio)
     return Proof(build, seconds, expected, outcomes)
 
 
 def _outcomes(
-    build: Build, expected: Expected, pcm: Pcm, work: Path, say: Callable[[str], None]
+    build: Build,
+    expected: Expected,
+    pcm: Pcm,
+    work: Path,
+    say: Callable[[str], None],
+    cores: Sequence[str],
 ) -> Iterator[Outcome]:
     n_bytes = expected.records.size
     yield Outcome("numpy int8", 0, note=f"the reference: {n_bytes:,} bytes")
@@ -124,7 +132,7 @@ def _outcomes(
     for name, flags in (("host C", ()), ("host C, ASan and UBSan", SANITIZERS)):
         say(f"{name} …")
         yield _host(build, expected, pcm, _folder(work, name), name, flags)
-    for core in CORES.values():
+    for core in (CORES[name] for name in cores):
         say(f"{core.name} …")
         yield _core(build, expected, pcm, _folder(work, core.name), core)
 

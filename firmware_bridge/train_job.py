@@ -21,7 +21,7 @@ import torch
 from export.quick_features import QuickFeatures
 from firmware_bridge.compiled import quick_posteriors
 from firmware_bridge.judge import hear, run_on
-from firmware_bridge.micro_student import MICRO_STUDENT, MicroStudent
+from firmware_bridge.micro_student import MICRO_STUDENT
 from firmware_bridge.network import QuantisedNet
 from firmware_bridge.network_file import FirmwareModel, Point, load_model, save_model, slug
 from firmware_bridge.operating import choose_points
@@ -67,8 +67,6 @@ class Request:
     background: tuple[Path, ...]
     data: DataConfig
     seed: int = 1
-    aware_epochs: int = 0
-    """Epochs in which the student is taught as the int8 network that it becomes; 0 = quantised afterwards."""
 
     @property
     def folder(self) -> Path:
@@ -123,12 +121,13 @@ def train_firmware(request: Request, progress: Progress) -> list[FirmwareModel]:
     for phrase in phrases:
         folder = work / slug(phrase)
         args = (material, ALONE, folder, f"{lesson_key} {phrase}", request.seed, progress)
-        net_int8 = _quantised(teach_alone(together, phrase, *args), request, material, folder, progress)
+        student = teach_alone(together, phrase, *args)
+        net_int8 = quantise_student(student, material.train, request.seed)
         progress.start(f"cutoffs of {phrase}", 1)
         dev = (recordings.clips["dev"], recordings.background["dev"])
         points = dev_points(net_int8, *dev, work, request.seed)
         progress.advance(1)
-        made.append(FirmwareModel(net_int8, points, _facts(settings, recordings, phrase, request)))
+        made.append(FirmwareModel(net_int8, points, _facts(settings, recordings, phrase)))
         save_model(student_path(request.model, phrase), made[-1])
     return made
 
@@ -139,12 +138,6 @@ def chosen_phrases(request: Request, known: Sequence[str]) -> tuple[str, ...]:
         if phrase not in known:
             raise UsageError(f"{request.model} has no phrase {phrase!r}; it has {', '.join(known)}")
     return tuple(dict.fromkeys(request.phrases)) or tuple(known)
-
-
-def _quantised(
-    student: MicroStudent, request: Request, material: Material, folder: Path, progress: Progress
-) -> QuantisedNet:
-    return quantise_student(student, material.train, request.seed)
 
 
 def load_verifier(model: Path) -> tuple[WakewordNet, TrainConfig]:
@@ -251,13 +244,10 @@ def _key(net: WakewordNet, settings: TrainConfig, recordings: _Recordings) -> st
     return digest.hexdigest()
 
 
-def _facts(
-    settings: TrainConfig, recordings: _Recordings, phrase: str, request: Request
-) -> dict[str, object]:
+def _facts(settings: TrainConfig, recordings: _Recordings, phrase: str) -> dict[str, object]:
     counts = {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
     hours = {
         split: round(sum(c.seconds for c in clips) / 3600, 3)
         for split, clips in recordings.background.items()
     }
-    facts = {"clips": counts, "background_hours": hours, "data": asdict(settings.data)}
-    return facts | {"seed": request.seed, "aware_epochs": request.aware_epochs}
+    return {"clips": counts, "background_hours": hours, "data": asdict(settings.data), "seed": settings.seed}
