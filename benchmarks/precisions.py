@@ -1,6 +1,6 @@
 """Every precision of an exported verifier beside torch: size, time of a window, misses, false accepts.
 
-    python benchmarks/export.py out/demo/demo.wakeword ../shared/corpus/index.csv [--max-clips N]
+    python benchmarks/precisions.py out/demo/demo.wakeword ../shared/corpus/index.csv [--max-clips N]
                                 [--minutes M]
 
 One run, one thread, the test split at 10 dB. Needs the checkpoint that `wakeword train` leaves beside it.
