@@ -201,9 +201,9 @@ class AugmentConfig:
     """Positives left as recorded, but for place and level."""
     p_noise: float = 0.9
     """Of the others: noise over everything."""
-    p_low_snr: float = 0.35
+    p_low_snr: float = 0.2
     """Of the noisy: ratio from `min_snr_db` to `mid_snr_db`; the rest from there to `max_snr_db`."""
-    min_snr_db: float = -3.0
+    min_snr_db: float = 0.0
     mid_snr_db: float = 5.0
     max_snr_db: float = 20.0
     p_babble: float = 0.4
