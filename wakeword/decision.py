@@ -32,6 +32,10 @@ class Detection:
     """What the score had to reach."""
     probability: float | None = None
     """That it is real, where the phrase is spoken once an hour; None where the bundle is not calibrated."""
+    speaker: str | None = None
+    """The enrolled voice that said it, "unknown" for another one; None where a listener does not ask."""
+    similarity: float | None = None
+    """How alike the nearest enrolled voice is, -1 to 1; None where none was compared."""
 
 
 @dataclass(frozen=True, kw_only=True)

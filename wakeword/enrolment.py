@@ -19,6 +19,7 @@ from wakeword.speaker import (
     ENCODER_SHA256,
     FORMAT,
     SIZE,
+    UNKNOWN,
     SpeakerEncoder,
     Speakers,
     Vector,
@@ -89,6 +90,8 @@ def _checked(name: str) -> str:
     plain = " ".join(name.split())
     if not plain or len(plain) > MAX_NAME or not plain.isprintable():
         raise UsageError(f"name {name!r}: 1 to {MAX_NAME} printable characters, please")
+    if plain.casefold() == UNKNOWN:
+        raise UsageError(f"name {name!r}: that is what everyone else is called; choose another")
     return plain
 
 

@@ -6,8 +6,20 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from wakeword.errors import DataError
+
+Seal: TypeAlias = tuple[int, int, int]
+
+
+def seal_of(path: Path) -> Seal:
+    """Changes when the file does: inode, size, time in ns; zeros where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @contextmanager

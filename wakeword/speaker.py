@@ -36,6 +36,8 @@ WINDOW_FRAMES, STEP_FRAMES = 80, 40
 MARGIN_SAMPLES = SAMPLE_RATE // 20
 SIZE = 256
 FORMAT = 1
+UNKNOWN = "unknown"
+"""What a listener calls everyone who is not enrolled; nobody can be enrolled by that name."""
 
 
 def find_encoder() -> Path:

@@ -13,7 +13,7 @@ from wakeword.errors import UsageError
 from wakeword.manifest import Mode
 
 if TYPE_CHECKING:
-    from wakeword.listen.settings import ListenSettings
+    from wakeword.listen.settings import ListenSettings, SpeakersChoice
 
 WITH_CONFIG = {"config", "source", "ui"}
 """Options that go with --config; the others' settings stand in the file."""
@@ -38,6 +38,12 @@ def _print_config(context: click.Context, option: click.Parameter, wanted: bool)
 @click.option("--threshold", type=float, default=None, help="Posterior to fire at, instead of --fa-per-hour.")
 @MODE
 @AS_JSON
+@click.option(
+    "--speakers",
+    type=click.Choice(["report", "accept"]),
+    default=None,
+    help="Say which enrolled voice spoke, or accept no other; see `wakeword enroll`.",
+)
 @click.option("--wyoming", metavar="URI", default=None, help="Serve Wyoming, at tcp://127.0.0.1:10400 say.")
 @click.option("--no-microphone", is_flag=True, help="Listen to network streams only.")
 @click.option("--web", is_flag=True, help="Serve the live page and /metrics, at http://127.0.0.1:10480.")
@@ -85,6 +91,7 @@ def _settings(
     threshold: float | None,
     mode: Mode | None,
     as_json: bool,
+    speakers: SpeakersChoice | None,
     wyoming: str | None,
     no_microphone: bool,
     web: bool,
@@ -98,7 +105,10 @@ def _settings(
         raise UsageError(f"--{bad[0].replace('_', '-')} 0 would never fire; give a greater one")
     chosen: dict[str, Any] = {name: value for name, value in point.items() if value is not None}
     return s.ListenSettings(
-        models=tuple(s.ModelSettings(path=str(path), mode=mode or "auto", **chosen) for path in models),
+        models=tuple(
+            s.ModelSettings(path=str(path), mode=mode or "auto", speakers=speakers or "off", **chosen)
+            for path in models
+        ),
         microphone=s.MicrophoneSettings(enabled=not no_microphone, device=device or "", wait=False),
         output=s.OutputSettings(format="none" if ui else "json" if as_json else "lines"),
         wyoming=s.WyomingSettings(uri=wyoming or ""),

@@ -14,6 +14,7 @@ from wakeword.manifest import Mode
 
 if TYPE_CHECKING:
     from wakeword.listen.listener import Listener
+    from wakeword.listen.settings import SpeakersChoice
     from wakeword.listen.sources import Source
 
 QUEUE_EVENTS = 10_000
@@ -29,6 +30,7 @@ def listen(
     threshold: float | None = None,
     mode: Mode | None = None,
     source: Source | None = None,
+    speakers: SpeakersChoice = "off",
 ) -> Listening:
     """Listen for the phrases of one or more `.wakeword` files, and iterate over what is heard.
 
@@ -47,8 +49,9 @@ def listen(
         threshold: a posterior in (0, 1] for all phrases, instead of an operating point.
         mode: cascade, verifier or student (None: cascade where the bundle holds a student, else verifier).
         source: sound of your own, instead of a file or device; see `wakeword.listen.sources.Source`.
+        speakers: "report" names the enrolled voice in `detection.speaker`, "accept" leaves out all others.
 
-    Raises BundleError, UsageError, AudioError or DeviceError at once where it cannot begin.
+    Raises BundleError, DataError, UsageError, AudioError or DeviceError at once where it cannot begin.
     """
     from wakeword.listen.listener import Listener
     from wakeword.listen.settings import ListenSettings, MicrophoneSettings, ModelSettings, OutputSettings
@@ -64,6 +67,7 @@ def listen(
                 mode=mode or "auto",
                 fa_per_hour=fa_per_hour or 0.0,
                 threshold=threshold or 0.0,
+                speakers=speakers,
             )
             for model in models
         ),

@@ -26,6 +26,7 @@ from wakeword.listen.hub import Hub
 from wakeword.listen.loaded import Loaded
 from wakeword.listen.pulse import PulseMaker
 from wakeword.listen.settings import ClipSettings
+from wakeword.listen.voices import VOICE_S
 from wakeword.manifest import Manifest
 from wakeword.scorer import hops_to_fill
 
@@ -100,7 +101,7 @@ class Stream:
         self._engine, self._hub = engine, engine.hub
         self._wanted: frozenset[str] | None = None
         clip = engine.clip
-        keep_s = max(_memory_s(engine.loaded), clip.pre_s + clip.post_s + 1)
+        keep_s = max(_memory_s(engine.loaded), clip.pre_s + clip.post_s + 1, VOICE_S)
         self._history = History(int(keep_s * SAMPLE_RATE))
         self._clips = Clips(self._hub, self._history, clip)
         self._pulse = PulseMaker(name)
@@ -167,8 +168,16 @@ class Stream:
             self._follow()
         self._history.append(piece)
         heard_by = zip(self._loaded, self._detectors, strict=True)
-        found = [(one.name, event) for one, detector in heard_by for event in detector.feed(piece)]
-        return [self._report(model, event) for model, event in found if self._is_wanted(event.phrase)]
+        found = [(one, event) for one, detector in heard_by for event in detector.feed(piece)]
+        named = [(one.name, self._named(one, event)) for one, event in found if self._is_wanted(event.phrase)]
+        return [self._report(model, event) for model, event in named if event is not None]
+
+    def _named(self, one: Loaded, event: Detection) -> Detection | None:
+        """With its speaker where that is asked for; None where the speaker may not."""
+        if one.voices is None:
+            return event
+        _, sound = self._history.cut(self._history.end - int(VOICE_S * SAMPLE_RATE), self._history.end)
+        return one.voices.ask(event, sound)
 
     def _is_wanted(self, phrase: str) -> bool:
         return self._wanted is None or phrase in self._wanted

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from wakeword.detector import Detector, Models, load_models
 from wakeword.errors import UsageError
+from wakeword.files import Seal, seal_of
 from wakeword.listen.settings import ModelSettings, PointSettings
+from wakeword.listen.voices import Voices
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class Loaded:
     models: Models
     thresholds: tuple[float, ...]
     """One per phrase."""
-    seal: tuple[int, int, int]
+    seal: Seal
     """The file as it was loaded, see `seal_of`."""
+    voices: Voices | None = None
+    """Who may speak, or is to be named; None = nobody asks."""
 
     @property
     def name(self) -> str:
@@ -47,7 +51,8 @@ def load_model(settings: ModelSettings, folder: Path, known: Sequence[Loaded] = 
     """Load a model of `listen.toml`, whose folder its path is relative to.
 
     Networks that are `known` and whose file has not changed are shared. BundleError for a damaged file,
-    UsageError for a phrase, an operating point or a mode that it does not have.
+    UsageError for a phrase, an operating point or a mode that it does not have, DataError where voices are
+    to be told apart and nothing here can.
     """
     path = folder / Path(settings.path).expanduser()
     seal = seal_of(path)
@@ -61,16 +66,8 @@ def load_model(settings: ModelSettings, folder: Path, known: Sequence[Loaded] = 
         raise UsageError(
             f"{path} has no phrase {unknown[0]!r}; its phrases are {', '.join(models.manifest.phrases)}"
         )
-    return Loaded(path, settings, models, _thresholds(settings, models), seal)
-
-
-def seal_of(path: Path) -> tuple[int, int, int]:
-    """Changes when the file does: inode, size, time in ns; zeros where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
+    voices = None if settings.speakers == "off" else Voices(path, settings.speakers)
+    return Loaded(path, settings, models, _thresholds(settings, models), seal, voices)
 
 
 def _thresholds(settings: ModelSettings, models: Models) -> tuple[float, ...]:

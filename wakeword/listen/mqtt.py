@@ -105,6 +105,7 @@ def discovery(topics: Topics, phrase: str) -> dict[str, Any]:
 
 def message(heard: Heard) -> dict[str, Any]:
     """A detection as Home Assistant takes events; all but `event_type` become attributes."""
+    who = {"speaker": heard.detection.speaker, "similarity": heard.detection.similarity}
     return {
         "event_type": "detected",
         "phrase": heard.detection.phrase,
@@ -114,6 +115,7 @@ def message(heard: Heard) -> dict[str, Any]:
         "stream": heard.stream,
         "number": heard.number,
         "time": datetime.fromtimestamp(heard.at, timezone.utc).isoformat(timespec="milliseconds"),
+        **{k: round(v, 4) if isinstance(v, float) else v for k, v in who.items() if v is not None},
     }
 
 

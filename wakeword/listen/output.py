@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
+from wakeword.decision import Detection
 from wakeword.errors import WakewordError
 from wakeword.listen.events import MICROPHONE, Heard
 from wakeword.listen.worker import Worker
@@ -34,10 +35,17 @@ def start(listener: Listener) -> Worker:
 
 
 def human_line(heard: Heard) -> str:
-    """`12.48 s  hey nova  score 0.97`, and the stream where it is not the microphone."""
+    """`12.48 s  hey nova  score 0.97`, who spoke, and the stream where it is not the microphone."""
     event = heard.detection
     where = "" if heard.stream == MICROPHONE else f"  ({heard.stream})"
-    return f"{event.time_s:.2f} s  {event.phrase}  score {event.score:.2f}{where}"
+    return f"{event.time_s:.2f} s  {event.phrase}  score {event.score:.2f}{spoken_by(event)}{where}"
+
+
+def spoken_by(event: Detection) -> str:
+    """`  by ada (0.71)` where it is known who was asked for."""
+    if event.speaker is None:
+        return ""
+    return f"  by {event.speaker}" + ("" if event.similarity is None else f" ({event.similarity:.2f})")
 
 
 def json_line(heard: Heard) -> str:

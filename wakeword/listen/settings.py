@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from wakeword.errors import UsageError
 
 ModeChoice: TypeAlias = Literal["auto", "cascade", "verifier", "student"]
+SpeakersChoice: TypeAlias = Literal["off", "report", "accept"]
 
 
 def _require(allowed: bool, message: str) -> None:
@@ -48,6 +49,8 @@ class ModelSettings:
     """Posterior in (0, 1] to fire at, instead of fa_per_hour; 0 = by fa_per_hour."""
     phrases: Mapping[str, PointSettings] = field(default_factory=dict)
     """Operating points of single phrases: "hey nova" = { fa_per_hour = 0.1 }."""
+    speakers: SpeakersChoice = "off"
+    """off, report (say who spoke) or accept (enrolled voices only); see wakeword enroll. No lock."""
 
     def __post_init__(self) -> None:
         _require(bool(self.path), "a model needs a path")

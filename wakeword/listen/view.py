@@ -115,7 +115,8 @@ class Screen:
             stream = "" if heard.stream == MICROPHONE else heard.stream
             table.add_row(
                 Text(at, style="dim"), Text(heard.detection.phrase, style=style),
-                Text(f"{heard.detection.score:.2f}", style="dim"), Text(stream, style="dim"),
+                Text(f"{heard.detection.score:.2f}", style="dim"), Text(heard.detection.speaker or ""),
+                Text(stream, style="dim"),
             )  # fmt: skip
         return table
 

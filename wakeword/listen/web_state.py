@@ -150,6 +150,7 @@ def heard_dict(heard: Heard) -> dict[str, Any]:
         "threshold": round(heard.detection.threshold, 4),
         "stream": heard.stream,
         "model": heard.model,
+        "speaker": heard.detection.speaker,
         "at": round(heard.at, 2),
         "has_clip": False,
     }

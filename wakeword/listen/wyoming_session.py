@@ -206,7 +206,7 @@ class Session:
     def _detection(self, heard: Heard, timestamp: int) -> Event:
         phrase = heard.detection.phrase
         name = self._spelling.get(phrase) or self._names().name(phrase)
-        return Detection(name=name, timestamp=timestamp).event()
+        return Detection(name=name, timestamp=timestamp, speaker=heard.detection.speaker).event()
 
     def _names(self) -> Names:
         return Names(self._engine.phrases)

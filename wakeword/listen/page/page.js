@@ -170,7 +170,9 @@ function showDetections(newest) {
     item.querySelector("time").textContent = at.toLocaleTimeString([], { hour12: false });
     item.querySelector("time").dateTime = at.toISOString();
     item.querySelector("strong").textContent = heard.phrase;
-    item.querySelector(".from").textContent = heard.stream === "microphone" ? "" : heard.stream;
+    item.querySelector(".from").textContent = [
+      heard.speaker ? `by ${heard.speaker}` : "", heard.stream === "microphone" ? "" : heard.stream,
+    ].filter(Boolean).join(", ");
     item.querySelector(".score").textContent = heard.score.toFixed(2);
     item.classList.toggle("new", heard.number === newest);
     const play = item.querySelector(".play");
