@@ -1,0 +1,233 @@
+"""What transfer.py trains on: windows as log-mel, and the frozen encoder's features at every depth.
+
+All are computed once, whatever the number of heads that are trained on them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from cached_streams import Heard, Streams, cache_streams, frames_at, hops_asked, plan_streams
+from results import OUT
+from text_only_train import PHRASES, augmenter
+from torch import Tensor, nn
+from torch.nn import functional
+
+from export.quick_features import QuickFeatures
+from wakeword.clips.dataset import Clip, load_clips
+from wakeword.config import TrainConfig
+from wakeword.train.encoders import load_encoder
+from wakeword.train.features import cache_features
+from wakeword.train.frontend import LogMel, normalise
+from wakeword.train.head import pool_factor, pool_frames
+from wakeword.train.model import window_frames
+from wakeword.train.whisper import WhisperEncoder, sinusoids
+from wakeword.train.windows import WindowSet, plan_windows
+
+ENCODER = "tiny.en"
+WINDOW = window_frames(TrainConfig().window_s)
+Features = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all cells share; another setting is another folder of caches and cells."""
+
+    corpus: str
+    versions: int = 4
+    """Windows of each clip."""
+    negatives: int = 2_000
+    stride: int = 3
+    """Hops (80 ms) from one at which a stream is heard to the next."""
+    test_clips: int = 25
+    """Of each phrase and SNR."""
+    dev_hours: float = 0.5
+    test_hours: float = 0.5
+    snrs: tuple[str, ...] = ("clean", "10", "5", "0")
+    seed: int = 1
+
+    def folder(self) -> Path:
+        """Where all of it is kept."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return OUT / "transfer" / hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """N training windows."""
+
+    mel: Features
+    """[N, 80, T]."""
+    targets: npt.NDArray[np.float32]
+    """[N, K]."""
+    clip_of: npt.NDArray[np.int64]
+    """The clip in each, -1 for none [N]."""
+    clips: Sequence[Clip]
+
+
+class MelOnly(nn.Module):
+    """Makes log-mel where `cache_features` expects an encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel()
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        mel: Tensor = self.log_mel(audio)
+        return mel
+
+    def features(self, x: Tensor) -> Tensor:
+        return x
+
+
+class AllDepths(nn.Module):
+    """Log-mel in, out what encoders cut after each block would give [B, blocks, F, D]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        encoder = load_encoder(ENCODER)
+        assert isinstance(encoder, WhisperEncoder)
+        self.encoder = encoder
+
+    def encoder_input(self, mel: Tensor) -> Tensor:
+        return mel
+
+    def features(self, mel: Tensor) -> Tensor:
+        encoder, depths = self.encoder, list[Tensor]()
+        x = functional.gelu(encoder.conv1(normalise(mel)))
+        x = functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = x + sinusoids(x.shape[1], encoder.width, x.device)
+        for block in encoder.blocks:
+            x = block(x)
+            depths.append(pool_frames(encoder.ln_post(x), pool_factor(encoder.frame_hz)))
+        return torch.stack(depths, dim=1)
+
+
+class MelRows:
+    """Windows that are there as log-mel, where `cache_features` expects a `WindowSet` to be rendered."""
+
+    def __init__(self, mel: Features) -> None:
+        self._mel = mel
+
+    def __len__(self) -> int:
+        return len(self._mel)
+
+    def render(self, i: int, epoch: int = 0) -> npt.NDArray[np.float32]:
+        return np.asarray(self._mel[i], dtype=np.float32)
+
+
+class StreamRows:
+    """The windows of streams at the hops that are asked for."""
+
+    def __init__(self, streams: Sequence[Heard], stride: int) -> None:
+        self._mels = [heard.mel for heard in streams]
+        self.hops = [hops_asked(heard, WINDOW, stride) for heard in streams]
+        self._where = [(k, hop) for k, hops in enumerate(self.hops) for hop in hops]
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def render(self, i: int, epoch: int = 0) -> npt.NDArray[np.float32]:
+        k, hop = self._where[i]
+        end = frames_at(hop)
+        return np.ascontiguousarray(self._mels[k][end - WINDOW : end].T.astype(np.float32))
+
+    def split(self, rows: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+        """Of rows for all windows, those of each stream."""
+        yield from np.split(rows, np.cumsum([len(hops) for hops in self.hops])[:-1])
+
+
+class Lines:
+    """Progress as lines, ten a stage."""
+
+    def start(self, stage: str, total: int) -> None:
+        self._stage, self._total, self._done, self._said = stage, total, 0, -1
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        self._done += steps
+        tenth = 10 * self._done // max(self._total, 1)
+        if tenth > self._said:
+            self._said = tenth
+            print(f"{self._stage}: {self._done} of {self._total}", flush=True)
+
+
+def load_windows(settings: Settings) -> dict[str, Windows]:
+    """Train and dev windows as log-mel."""
+    corpus, folder, found = Path(settings.corpus), settings.folder(), {}
+    for split, versions, negatives in (
+        ("train", settings.versions, settings.negatives),
+        ("dev", 1, max(4, settings.negatives // 4)),
+    ):
+        clips = [c for c in load_clips(corpus, PHRASES) if c.split == split]
+        labels = folder / f"{split}-labels.npz"
+        if not labels.exists():  # written last: the log-mel is complete where it is there
+            planned = _planned(corpus, split, clips, versions, negatives, settings.seed)
+            _cached(MelOnly(), planned, folder / f"{split}-mel.npy")
+            np.savez(labels, targets=planned.targets, clip_of=planned.clip_of)
+        known = np.load(labels)
+        mel = np.load(folder / f"{split}-mel.npy", mmap_mode="r")
+        found[split] = Windows(mel, known["targets"], known["clip_of"], clips)
+    return found
+
+
+def _planned(
+    corpus: Path, split: str, clips: Sequence[Clip], versions: int, negatives: int, seed: int
+) -> WindowSet:
+    surroundings = augmenter(corpus, split, TrainConfig())
+    return plan_windows(
+        clips, PHRASES, surroundings, versions=versions, negatives=negatives, seed=seed + (split == "dev")
+    )
+
+
+def _cached(net: Any, rows: Any, path: Path) -> Features:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = Lines()
+    lines.start(path.stem, len(rows))
+    return cache_features(net, rows, path, f"{path.stem} {len(rows)}", lines.advance)
+
+
+def load_streams(settings: Settings) -> Streams:
+    """The streams that all cells are judged on."""
+    plan = plan_streams(
+        Path(settings.corpus),
+        PHRASES,
+        settings.snrs,
+        settings.test_clips,
+        settings.dev_hours,
+        settings.test_hours,
+    )
+    return cache_streams(plan, settings.folder() / "streams")
+
+
+def make_features(settings: Settings, windows: dict[str, Windows], streams: Streams) -> None:
+    """Compute the frozen encoder's features of everything, by int8 as in a training on a CPU."""
+    net = AllDepths().eval()
+    quick = QuickFeatures(net, windows["train"].mel[0].astype(np.float32)[:, -WINDOW:])  # type: ignore[arg-type]
+    rows: dict[str, Any] = {split: MelRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
+    rows |= {name: StreamRows(part, settings.stride) for name, part in streams.items()}
+    for name, part in rows.items():
+        _cached(quick, part, _features_path(settings, name))
+
+
+def load_features(settings: Settings, names: Sequence[str], kept: int) -> dict[str, Features]:
+    """What `make_features` computed, of an encoder cut to its first `kept` blocks [N, F, D]."""
+    return {name: np.load(_features_path(settings, name), mmap_mode="r")[:, kept - 1] for name in names}
+
+
+def _features_path(settings: Settings, name: str) -> Path:
+    return settings.folder() / f"{name.replace(' ', '-')}-features.npy"
+
+
+def trial(settings: Settings) -> Settings:
+    """The same on almost nothing, to see that it runs."""
+    return replace(
+        settings, versions=1, negatives=40, test_clips=2, dev_hours=0.02, test_hours=0.02, snrs=("clean", "5")
+    )
