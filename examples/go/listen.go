@@ -1,6 +1,6 @@
 // A wake word in Go: go run listen.go libonnxruntime.so verifier.audio.int8.onnx THRESHOLD < audio.s16le
 // The verifier hears every hop. THRESHOLD stands in detector.json (thresholds, verifier).
-// Needs: go get github.com/yalue/onnxruntime_go. Not compiled by this project's tests.
+// Needs: go get github.com/yalue/onnxruntime_go. Never compiled so far.
 package main
 
 import (
