@@ -91,10 +91,8 @@ class MelOnly(nn.Module):
 class AllDepths(nn.Module):
     """Log-mel in, out what encoders cut after each block would give [B, blocks, F, D]."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: WhisperEncoder) -> None:
         super().__init__()
-        encoder = load_encoder(ENCODER)
-        assert isinstance(encoder, WhisperEncoder)
         self.encoder = encoder
 
     def encoder_input(self, mel: Tensor) -> Tensor:
@@ -209,7 +207,9 @@ def load_streams(settings: Settings) -> Streams:
 
 def make_features(settings: Settings, windows: dict[str, Windows], streams: Streams) -> None:
     """Compute the frozen encoder's features of everything, by int8 as in a training on a CPU."""
-    net = AllDepths().eval()
+    encoder = load_encoder(ENCODER)
+    assert isinstance(encoder, WhisperEncoder)
+    net = AllDepths(encoder).eval()
     quick = QuickFeatures(net, windows["train"].mel[0].astype(np.float32)[:, -WINDOW:])  # type: ignore[arg-type]
     rows: dict[str, Any] = {split: MelRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
     rows |= {name: StreamRows(part, settings.stride) for name, part in streams.items()}

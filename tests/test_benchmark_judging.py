@@ -101,3 +101,52 @@ def test_a_cell_draws_its_clips_and_their_windows(benchmark: Any) -> None:
     assert len(cells.rows_of(cells.Cell(0), windows)) == 67
     other = cells.rows_of(cells.Cell(2, versions=2, negatives=4, seed=2), windows)
     assert set(clip_of[other]) != set(clip_of[rows])
+
+
+def test_all_depths_are_what_encoders_cut_there_give(benchmark: Any) -> None:
+    data, torch = benchmark("transfer_data"), pytest.importorskip("torch")
+    from wakeword.train.encoders import build_encoder
+    from wakeword.train.head import pool_frames
+
+    torch.manual_seed(1)
+    whole, cut = build_encoder("tiny.en", 2).eval(), build_encoder("tiny.en", 1).eval()
+    cut.load_state_dict({name: whole.state_dict()[name] for name in cut.state_dict()})
+    mel = torch.randn(1, 80, 40)
+    with torch.inference_mode():
+        found = data.AllDepths(whole).features(mel)
+        wanted = torch.stack([pool_frames(encoder(mel), 2) for encoder in (cut, whole)], dim=1)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_student_at_once_says_what_its_graph_says_hop_by_hop(
+    benchmark: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, torch = benchmark("ingredients_cells"), pytest.importorskip("torch")
+    from export.student import student_graph
+    from wakeword.audio import as_float
+    from wakeword.cascade import StudentStream, golden_scores
+    from wakeword.config import StudentConfig
+    from wakeword.mel import log_mel
+    from wakeword.train.student import StudentNet
+    from wakeword.verifier import make_session
+
+    torch.manual_seed(1)
+    student = StudentNet(("a", "b"), StudentConfig(channels=8)).eval()
+    torch.nn.init.zeros_(student.output.bias)  # scores that vary
+    audio = np.random.default_rng(1).integers(-3000, 3000, 40 * 1280).astype(np.int16)
+    audio[20_000:30_000] //= 50
+    session = make_session(student_graph(student, {}).SerializeToString())
+    monkeypatch.setattr(cells, "PIECE_HOPS", 7)
+    found = cells.hop_scores(student, log_mel(as_float(audio)).T)
+    np.testing.assert_allclose(found, golden_scores(StudentStream(session), audio), atol=1e-4)
+    assert found.std() > 0.01
+
+
+def test_each_recipe_of_the_ladder_adds_one_thing(benchmark: Any) -> None:
+    cells = benchmark("ingredients_cells")
+    for before, after in zip(cells.LADDER, cells.LADDER[1:], strict=False):
+        differ = [f for f in vars(before) if f != "name" and getattr(before, f) != getattr(after, f)]
+        assert len(differ) == 1 and getattr(after, differ[0]) is True
+    assert cells.LADDER[-1] == cells.Recipe(cells.LADDER[-1].name)
+    assert len({cells.Cell(r, 1, 6).name() for r in cells.RECIPES}) == len(cells.RECIPES)
+    assert cells.distill_config(cells.Recipe("full"), 8) == cells.DistillConfig()
