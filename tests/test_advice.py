@@ -32,6 +32,7 @@ def needs_words() -> None:
         ("hey\x00nova", "symbol \\(u\\+0000\\)"),
         ("...", "no letters"),
         (" ".join(["word"] * 60), "60 words; at most 8"),
+        ("x" * 500, "500 characters; at most 100"),
     ],
 )
 def test_what_cannot_be_a_phrase(phrase: str, says: str) -> None:

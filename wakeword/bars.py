@@ -61,4 +61,7 @@ def progress_bar(label: str, total: float) -> Iterator[Callable[[float], None]]:
     """A bar of so many units, seconds mostly; gives what to call with each amount that is done."""
     with percent_bars() as bars:
         task = bars.add_task(label, total=total)
-        yield lambda amount: bars.advance(task, amount)
+        try:
+            yield lambda amount: bars.advance(task, amount)
+        finally:  # what failed at once is explained by its error alone
+            bars.update(task, visible=bars.tasks[0].completed > 0)

@@ -24,6 +24,7 @@ Severity: TypeAlias = Literal["stop", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 MAX_WORDS = 8
+MAX_CHARACTERS = 100
 MIN_SOUNDS, GOOD_SOUNDS = 4, 6
 GOOD_SYLLABLES = 3
 PHONEME_S = 0.08
@@ -63,7 +64,8 @@ class Advice:
 def require_speakable(phrase: str) -> str:
     """The phrase as `normalise_phrase` writes it.
 
-    Raises UsageError for what no one can train on: nothing, one letter, digits, emoji, more than 8 words.
+    Raises UsageError for what no one can train on: nothing, one letter, digits, emoji, more than 8 words or
+    100 characters.
     """
     shown = repr(phrase if len(phrase) <= 40 else f"{phrase[:37]}...")
     if not phrase.strip():
@@ -83,6 +85,10 @@ def require_speakable(phrase: str) -> str:
     if (n := len(text.split())) > MAX_WORDS:
         raise UsageError(
             f"phrase {shown} has {n} words; at most {MAX_WORDS} can be listened for, two or three are best"
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(
+            f"phrase {shown} has {len(text)} characters; at most {MAX_CHARACTERS} can be listened for"
         )
     return text
 

@@ -26,7 +26,7 @@ def _list_engines(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.command()
 @click.argument("phrase")
 @click.option("--out", type=EXISTING, required=True, help="Folder for the clips and their index.csv.")
-@click.option("--n", "n", type=int, default=300, show_default=True, help="How many clips.")
+@click.option("--n", "n", type=click.IntRange(1), default=300, show_default=True, help="How many clips.")
 @click.option("--engine", "engines", multiple=True, help="Speech engine; repeatable [all installed].")
 @click.option("--language", default="en", show_default=True, is_eager=True, help="Of the phrase.")
 @click.option(
