@@ -243,3 +243,16 @@ def test_silent_speech_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(DataError, match="is silent"):
         synth.speak("yes", Voice("flite", "slt", "en-us", "slt"))
+
+
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
+def test_splits_that_no_one_wants_are_not_spoken(tmp_path: Path) -> None:
+    """The others are what they are in a whole set."""
+    whole, part = tmp_path / "whole", tmp_path / "part"
+    synth.synthesise("hey nova", whole, 12, seed=1, engines=["espeak-ng"])
+    kept = synth.synthesise("hey nova", part, 12, seed=1, engines=["espeak-ng"], splits=("train", "dev"))
+    rows = read_index(whole)
+    names = {row["path"] for row in rows if row["split"] != "test"}
+    assert 0 < len(names) < len(rows) and {p.relative_to(part).as_posix() for p in kept} == names
+    assert {row["path"] for row in read_index(part)} == names
+    assert all((whole / name).read_bytes() == (part / name).read_bytes() for name in names)

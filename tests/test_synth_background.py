@@ -78,3 +78,12 @@ def test_strings_of_words_are_varied_and_leave_out_what_is_to_be_avoided() -> No
 def test_no_minutes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="0 minutes"):
         synth_background.synthesise_background(tmp_path, 0)
+
+
+@needs_espeak
+def test_splits_that_no_one_wants_are_not_made(tmp_path: Path) -> None:
+    made = synth_background.synthesise_background(
+        tmp_path, 0.2, seed=1, engines=["espeak-ng"], splits=("train", "dev")
+    )
+    splits = {clip.split for clip in load_background([tmp_path / "index.csv"])}
+    assert splits == {"train", "dev"} and len(made) == 15

@@ -152,7 +152,7 @@ def _folder(what: str, texts: Sequence[str], language: str, seed: int) -> Path:
 def _spoken(phrase: str, n: int, language: str, seed: int, progress: Progress) -> list[Clip]:
     """Clips of a phrase by machine, all but those for test."""
     folder = _folder("phrases", [phrase], language, seed)
-    synthesise(phrase, folder, n, seed, progress, language=language)
+    synthesise(phrase, folder, n, seed, progress, language=language, splits=TRAIN_AND_DEV)
     return [clip for clip in load_clips(folder / INDEX, [phrase]) if clip.split != "test"]
 
 
@@ -176,7 +176,8 @@ def _made_background(
     phrases: Sequence[str], data: DataConfig, language: str, seed: int, progress: Progress
 ) -> list[Clip]:
     folder = _folder("background", phrases, language, seed)
-    synthesise_background(folder, data.minutes, seed, progress, phrases, language=language)
+    splits = TRAIN_AND_DEV
+    synthesise_background(folder, data.minutes, seed, progress, phrases, language=language, splits=splits)
     clips = load_background([folder / INDEX])
     _require_speech(clips)
     return clips

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from wakeword.audio import SAMPLE_RATE, Samples, level_dbfs, speech_span, write_wav
-from wakeword.clips.dataset import normalise_phrase
+from wakeword.clips.dataset import SPLITS, Split, normalise_phrase
 from wakeword.clips.engines import ENGINES, find_voices
 from wakeword.clips.spoken import SpokenClip, known_spans, read_index, write_index
 from wakeword.clips.variation import vary
@@ -83,6 +83,7 @@ def synthesise(
     language: str = "en",
     engines: Sequence[str] = (),
     carriers: float = 0.0,
+    splits: Collection[Split] = SPLITS,
 ) -> list[Path]:
     """Speak a phrase n times, each time differently; return the files, in order.
 
@@ -99,10 +100,10 @@ def synthesise(
         engines: Which to use; all that are installed unless given.
         carriers: Share of clips with other words around the phrase. The index says where the phrase is
             in them; a reader that goes by energy (as training does) takes all the words for the phrase.
+        splits: Leave out the clips of n that are in no such split.
     """
-    clips = speak_many(
-        [phrase], out_dir, n, seed, progress, find_voices(language, engines), carriers=carriers
-    )
+    voices = find_voices(language, engines)
+    clips = speak_many([phrase], out_dir, n, seed, progress, voices, carriers=carriers, splits=splits)
     write_index(out_dir, clips)
     return [clip.path for clip in clips]
 
@@ -116,6 +117,7 @@ def speak_many(
     voices: Mapping[Voice, float] | None = None,
     *,
     carriers: float = 0.0,
+    splits: Collection[Split] = SPLITS,
 ) -> list[SpokenClip]:
     """Speak each text n times as `synthesise` does, without an index; return the clips, text by text.
 
@@ -125,7 +127,10 @@ def speak_many(
         raise UsageError(f"cannot make {n_per_text} clips; give at least 1")
     weights = dict(find_voices() if voices is None else voices)
     orders = [
-        order for text in texts for order in _orders(text, out_dir, n_per_text, seed, weights, carriers)
+        order
+        for text in texts
+        for order in _orders(text, out_dir, n_per_text, seed, weights, carriers)
+        if order.voice.split in splits
     ]
     spans = known_spans(read_index(out_dir)) if carriers else {}
     known = [spans.get(order.path.relative_to(out_dir).as_posix()) for order in orders]

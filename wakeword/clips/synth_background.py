@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -44,6 +44,7 @@ def synthesise_background(
     *,
     language: str = "en",
     engines: Sequence[str] = (),
+    splits: Collection[Split] = SPLITS,
 ) -> list[Path]:
     """Make background without the phrases: out_dir/speech, /noise and /music; return the files.
 
@@ -57,6 +58,7 @@ def synthesise_background(
         avoid: Phrases; sentences with a word of theirs (of 4 letters or more) are not spoken.
         language: Such as "en" or "de".
         engines: Which to use; all that are installed and fast unless given.
+        splits: Leave out the files that are in no such split.
     """
     if minutes <= 0:
         raise UsageError(f"cannot make {minutes} minutes of background; give more than 0")
@@ -72,7 +74,7 @@ def synthesise_background(
         n_files = max(round(seconds / FILE_S), MIN_FILES)
         n_samples = int(seconds / n_files * SAMPLE_RATE)
         readers = _readers(weights, n_files, seed)
-        for i in range(n_files):
+        for i in (i for i in range(n_files) if _split_of_file(i) in splits):
             voice = readers[i] if kind == "speech" else _nobody(kind, i)
             name = f"{i:03d}-{voice.key}.wav" if kind == "speech" else f"{i:03d}.wav"
             rng = np.random.default_rng([seed, len(kind), ord(kind[0]), i])
