@@ -1,11 +1,13 @@
-"""What benchmarks/text_only.py judges: heads trained from text alone, and the recogniser, in one bundle.
+"""What benchmarks/text_only.py judges: a detector made by `wakeword train`, and the recogniser.
 
-A bundle holds one "phrase" for each pair of row and phrase, so that the streams are listened to once.
+The training is the product's (`wakeword.recipe.make_detector`). Its verifier, the recogniser and both
+become one bundle, with one "phrase" for each pair of row and phrase, so that the streams are heard once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,122 +15,144 @@ import torch
 from torch import Tensor
 
 from export.pack import draft_bundle, export_verifier
-from wakeword.audio import as_int16, read_audio, read_clip
+from wakeword.audio import SAMPLE_RATE, read_audio
 from wakeword.bundle import save_bundle
-from wakeword.clips.augment import AugmentConfig, Augmenter
-from wakeword.clips.confusable_clips import load_confusables, synthesise_confusables
-from wakeword.clips.dataset import Clip, load_background, load_clips
+from wakeword.clips.augment import place
+from wakeword.clips.dataset import COLUMNS, Clip, load_background, load_clips
 from wakeword.clips.synth import synthesise
-from wakeword.config import OptimConfig, TrainConfig
+from wakeword.config import TrainConfig
+from wakeword.files import write_csv
+from wakeword.recipe import Request, make_detector
 from wakeword.train.decoder import PhraseScorer, load_recogniser
-from wakeword.train.finetune import fine_tune
 from wakeword.train.fusion import FusedNet, Fusion
-from wakeword.train.hearing import heard_as
-from wakeword.train.model import WakewordNet, build_net, window_samples
-from wakeword.train.policy import choose_policy
-from wakeword.train.windows import WindowSet, plan_windows
+from wakeword.train.model import WakewordNet, load_net, window_samples
 
-PHRASES = ("alexa", "computer", "jarvis", "smart mirror")
-ROWS = ("head", "head, filtered clips", "recogniser", "fused", "fused, filtered clips")
-NEGATIVES = 8_000
+ROWS = ("head", "recogniser", "fused")
 CENTRE = 6.0
 """Log-probability -6 becomes a posterior of a half, so that smoothing averages what it should."""
+PARITY_WINDOWS = 16
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained."""
+
+    phrases: tuple[str, ...]
+    language: str
+    corpus: Path
+    synthetic: int
+    """Clips of each phrase by machine."""
+    real: int
+    """Clips of each phrase by people, from the corpus's train split."""
+    background_hours: float
+    """Of train and dev together."""
+    epochs: int | None
+    """None = the product's."""
+    minutes: float | None
+    """Background by machine instead of the corpus's; None = the corpus's."""
+
+    def settings(self) -> TrainConfig:
+        """The product's, but for what was asked for."""
+        plain = TrainConfig(language=self.language, seed=SEED)
+        data = replace(
+            plain.data,
+            synthetic=self.synthetic,
+            near=min(plain.data.near, self.synthetic),
+            minutes=self.minutes or plain.data.minutes,
+        )
+        if self.epochs is None:
+            return replace(plain, data=data)
+        optim = replace(plain.optim, epochs=self.epochs)
+        distill = replace(plain.distill, epochs=self.epochs)
+        return replace(plain, data=data, optim=optim, distill=distill)
 
 
 class AllRows(FusedNet):
     """Logits of every row [B, R * K] from one run of the encoder."""
 
-    def __init__(self, nets: Sequence[WakewordNet], scorer: PhraseScorer, fusion: Fusion) -> None:
-        super().__init__(nets[0], scorer, fusion)
-        self.phrases = tuple(f"{row} {phrase}" for row in ROWS for phrase in PHRASES)
-        self.filtered = nets[1].head
+    def __init__(self, net: WakewordNet, scorer: PhraseScorer, fusion: Fusion) -> None:
+        super().__init__(net, scorer, fusion)
+        self.phrases = tuple(f"{row} {phrase}" for row in ROWS for phrase in net.phrases)
 
     def forward(self, x: Tensor) -> Tensor:
         frames = self.encoder(x)
-        plain, filtered = (head(self.pooled(frames)) for head in (self.head, self.filtered))
-        text = self.read(frames)
-        return torch.cat(
-            [plain, filtered, text + CENTRE, self.fuse(plain, text), self.fuse(filtered, text)], dim=1
-        )
+        head, text = self.head(self.pooled(frames)), self.read(frames)
+        return torch.cat([head, text + CENTRE, self.fuse(head, text)], dim=1)
 
 
-class Lines:
-    """Training progress, a line a stage."""
-
-    def start(self, stage: str, total: int) -> None:
-        print(f"{stage}: {total}", flush=True)
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        if note:
-            print(f"  {note}", flush=True)
-
-
-def make_bundle(corpus: Path, work: Path, n_clips: int, epochs: int) -> tuple[Path, dict[str, object]]:
-    """Speak the clips, train both heads, export all rows; return the bundle and what it was made of."""
-    torch.set_num_threads(1)
-    settings = TrainConfig(optim=OptimConfig(epochs=epochs))
-    for phrase in PHRASES:
-        synthesise(phrase, work / "clips", n_clips, seed=1)
-    synthesise_confusables(PHRASES, work / "near", n_clips // 2, seed=1, splits=("train", "dev"))
-    clips = load_clips(work / "clips" / "index.csv", PHRASES)
-    near = {split: [c.clip for c in load_confusables(work / "near", split)] for split in ("train", "dev")}
-    scorer = PhraseScorer(load_recogniser(), PHRASES)
-    fused = FusedNet(build_net(PHRASES, settings), scorer, Fusion())
-    samples = [read_clip(clip.path) for clip in clips]
-    heard = heard_as(fused, samples, [clip.label for clip in clips], window_samples(settings.window_s))
-    nets = []
-    sounds = {split: augmenter(corpus, split, settings) for split in ("train", "dev")}
-    for name, kept in (("plain", clips), ("filtered", [c for c, h in zip(clips, heard, strict=True) if h])):
-        net = build_net(PHRASES, settings)
-        train, dev = (windows(kept, near[s], s, sounds[s], settings) for s in ("train", "dev"))
-        policy = choose_policy("head", 0.0, "cpu", net.encoder.n_blocks)
-        (work / name).mkdir(exist_ok=True)
-        key = f"{name} {n_clips} {epochs} {len(train)}"
-        fine_tune(net, train, dev, policy, settings.optim, work / name, key, settings.seed, Lines())
-        nets.append(net.eval())
+def make_bundle(plan: Plan, work: Path) -> Path:
+    """Train as `wakeword train` does, and put the recogniser beside the verifier; return the bundle."""
+    out = work / "product.wakeword"
+    around, clips = background_csv(plan, work), real_csv(plan, work)
+    background = () if plan.minutes else (around,)
+    make_detector(Request(plan.phrases, clips, background, out, plan.settings(), "cpu", force=True))
+    net, settings = load_net(out.with_suffix(".checkpoint"))
+    rows = AllRows(net, PhraseScorer(load_recogniser(), net.phrases), Fusion()).eval()
     path = work / "rows.wakeword"
-    export_rows(AllRows(nets, scorer, Fusion()).eval(), dev, settings, path)
-    facts = {"clips": len(clips), "near": sum(map(len, near.values())), "dropped": dropped(clips, heard)}
-    return path, facts
+    export_rows(rows, parity_sounds(around), settings, path)
+    return path
 
 
-def augmenter(corpus: Path, split: str, settings: TrainConfig) -> Augmenter:
-    """Surroundings and background from one split of the corpus."""
-    background = [c for c in load_background([corpus]) if c.split == split]
-    sounds = {c: as_int16(read_audio(c.path)) for c in background}
-    speech, noise = ([x for c, x in sounds.items() if (c.kind == "speech") is talk] for talk in (True, False))
-    return Augmenter(AugmentConfig(), noise, speech, window_samples(settings.window_s))
+def shortened(clips: Sequence[Clip], hours: float) -> list[Clip]:
+    """Clips in a fixed random order until they last so many hours; never none."""
+    order = np.random.default_rng(SEED).permutation(len(clips))
+    ends = np.cumsum([clips[i].seconds / 3600 for i in order])
+    return [clips[i] for n, (i, end) in enumerate(zip(order, ends, strict=True)) if end <= hours or not n]
 
 
-def windows(
-    clips: Sequence[Clip], near: Sequence[Clip], split: str, surroundings: Augmenter, settings: TrainConfig
-) -> WindowSet:
-    train = split == "train"
-    return plan_windows(
-        [c for c in clips if c.split == split],
-        PHRASES,
-        surroundings,
-        versions=4 if train else 2,
-        negatives=NEGATIVES if train else NEGATIVES // 8,
-        seed=settings.seed if train else settings.seed + 1,
-        near=near,
-    )
+def background_csv(plan: Plan, work: Path) -> Path:
+    """A manifest of so much of the corpus's background: of speech and of the rest, of train and of dev."""
+    chosen = list[Clip]()
+    around = load_background([plan.corpus])
+    for split in ("train", "dev"):
+        for talks in (True, False):
+            part = [c for c in around if c.split == split and (c.kind == "speech") is talks]
+            chosen += shortened(part, plan.background_hours / 4) if part else []
+    return manifest(work / "background.csv", chosen)
 
 
-def export_rows(net: AllRows, dev: WindowSet, settings: TrainConfig, path: Path) -> None:
+def real_csv(plan: Plan, work: Path) -> Path | None:
+    """A manifest of `real` clips of each phrase, as a user's own recordings; None for none."""
+    if not plan.real:
+        return None
+    clips = [c for c in load_clips(plan.corpus, plan.phrases) if c.split == "train"]
+    rng = np.random.default_rng(SEED)
+    chosen = list[Clip]()
+    for phrase in plan.phrases:
+        mine = [c for c in clips if c.label == phrase]
+        chosen += [mine[i] for i in rng.permutation(len(mine))[: plan.real]]
+    return manifest(work / "real.csv", chosen)
+
+
+def manifest(path: Path, clips: Sequence[Clip]) -> Path:
+    """Write a manifest of clips."""
+    whole = [replace(clip, path=clip.path.resolve()) for clip in clips]
+    write_csv(path, COLUMNS, ([str(getattr(clip, column)) for column in COLUMNS] for clip in whole))
+    return path
+
+
+def held_out(plan: Plan, work: Path) -> list[Clip]:
+    """Clips by the voices that training never hears: for phrases of which there is no recording."""
+    for phrase in plan.phrases:
+        synthesise(phrase, work / "held_out", plan.synthetic, SEED, language=plan.language)
+    made = load_clips(work / "held_out" / "index.csv", plan.phrases)
+    return [clip for clip in made if clip.split == "test"]
+
+
+def parity_sounds(around: Path) -> list[np.ndarray]:
+    """Sounds for the check of parity: background in pieces of one second."""
+    first = next(clip for clip in load_background([around]) if clip.kind == "speech")
+    sound = read_audio(first.path)
+    return [sound[n * SAMPLE_RATE : (n + 1) * SAMPLE_RATE] for n in range(PARITY_WINDOWS)]
+
+
+def export_rows(net: AllRows, sounds: Sequence[np.ndarray], settings: TrainConfig, path: Path) -> None:
     """The bundle that is listened with: int8, as a user's would be."""
-    order = np.random.default_rng(1).permutation(len(dev))[:16]
-    audio = torch.from_numpy(np.stack([dev.render(int(i)) for i in order]))
+    rng = np.random.default_rng(SEED)
+    windows = [place(sound, window_samples(settings.window_s), rng)[0] for sound in sounds]
     with torch.inference_mode():
-        mel = net.encoder_input(audio).numpy()
+        mel = net.encoder_input(torch.from_numpy(np.stack(windows))).numpy()
     _, int8, parity = export_verifier(net, mel, {"phrases": net.phrases})
     print(parity, flush=True)
     save_bundle(path, draft_bundle(net, int8, "text-only", settings, {"policy": "head"}))
-
-
-def dropped(clips: Sequence[Clip], heard: np.ndarray) -> dict[str, str]:
-    """Share of each engine's clips that are not heard as their phrase."""
-    engines = np.array([clip.path.parent.name.partition(".")[0] for clip in clips])
-    return {
-        str(e): f"{(~heard[engines == e]).mean():.0%} of {(engines == e).sum()}" for e in np.unique(engines)
-    }
