@@ -27,7 +27,7 @@ from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace
 from wakeword.evaluate.verdict import misses_of
 from wakeword.files import written_whole
-from wakeword.mel import log_mel, n_frames
+from wakeword.mel import N_FFT, N_MELS, log_mel, n_frames
 
 DEV, TEST = "dev background", "test background"
 FA_PER_HOUR = 0.5
@@ -130,11 +130,11 @@ def _render(job: tuple[MixedStream | NegativeStream, Path]) -> None:
     stream, path = job
     samples = np.concatenate(list(stream.blocks()))
     store = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float16, shape=(n_frames(len(samples)), log_mel(samples[:400]).shape[0])
+        path, mode="w+", dtype=np.float16, shape=(n_frames(len(samples)), N_MELS)
     )
     for at in range(0, len(store), PIECE_FRAMES):
         end = min(at + PIECE_FRAMES, len(store))
-        store[at:end] = log_mel(samples[at * FRAME_SAMPLES : (end - 1) * FRAME_SAMPLES + 400]).T
+        store[at:end] = log_mel(samples[at * FRAME_SAMPLES : (end - 1) * FRAME_SAMPLES + N_FFT]).T
     store.flush()
     audible = int((frame_levels_dbfs(samples) >= SILENCE_DBFS).sum()) * FRAME_SAMPLES / SAMPLE_RATE / 3600
     write_cell(path.with_suffix(".json"), {"audible_hours": audible})

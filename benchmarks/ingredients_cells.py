@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from cached_streams import HOP_FRAMES, Heard, judge, trace_of
 from ingredients_data import Settings, load_hours, load_streams, load_taught, part_of
-from text_only_train import PHRASES
+from subset import PHRASES
 from transfer_data import WINDOW
 
 from wakeword.cascade import SILENCE

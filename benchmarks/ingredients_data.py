@@ -13,21 +13,20 @@ import numpy as np
 import numpy.typing as npt
 from cached_streams import Streams, cache_streams, plan_streams, write_cell
 from results import OUT
-from subset import shortened
-from text_only_train import PHRASES
-from transfer_data import Lines
+from subset import PHRASES, shortened
+from transfer_data import Lines, surroundings
 
 from export.quick_features import QuickFeatures
-from wakeword.audio import as_int16, read_audio
-from wakeword.clips.augment import AugmentConfig, Augmenter
+from wakeword.audio import read_audio
 from wakeword.clips.confusable_clips import synthesise_confusables
 from wakeword.clips.dataset import Clip, Split, load_background, load_clips
 from wakeword.config import TrainConfig
+from wakeword.evaluate.run import pick_clips
 from wakeword.mel import N_MELS
 from wakeword.train.distill import Lessons, make_lessons
 from wakeword.train.finetune import fine_tune
 from wakeword.train.mine import cache_background
-from wakeword.train.model import build_net, window_samples
+from wakeword.train.model import build_net
 from wakeword.train.policy import choose_policy
 from wakeword.train.windows import WindowSet, plan_windows
 
@@ -49,6 +48,10 @@ class Settings:
     background_hours: float | None = None
     """Of dev and of test; None = all."""
     snrs: tuple[str, ...] = ("clean", "10")
+    train_clips: int | None = None
+    """Of each phrase and split; None = all."""
+    sound_hours: float | None = None
+    """Of speech, and of noise, that windows are made of; None = all."""
     seed: int = 1
 
     def folder(self) -> Path:
@@ -70,11 +73,13 @@ def trial(settings: Settings) -> Settings:
     return replace(
         settings,
         versions=1,
-        negatives=100,
+        negatives=40,
         near=4,
-        unlabelled_hours=0.05,
-        test_clips=2,
-        background_hours=0.02,
+        unlabelled_hours=0.01,
+        test_clips=1,
+        background_hours=0.01,
+        train_clips=4,
+        sound_hours=0.01,
     )
 
 
@@ -85,9 +90,8 @@ def prepare(settings: Settings) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     corpus, config = Path(settings.corpus), TrainConfig(seed=settings.seed)
-    background = {split: [c for c in load_background([corpus]) if c.split == split] for split in SPLITS}
     near = _near(settings)
-    windows = {split: _windows(settings, config, split, background[split], near[split]) for split in SPLITS}
+    windows = {split: _windows(settings, config, split, near[split]) for split in SPLITS}
     net = build_net(PHRASES, config)
     quick = QuickFeatures(net, windows["train"].render(0))
     policy = choose_policy("head", 0.0, "cpu", net.encoder.n_blocks)
@@ -103,7 +107,8 @@ def prepare(settings: Settings) -> None:
             teacher=lessons.teacher,
             near=_is_near(part, len(near[split])),
         )
-    chosen = shortened(background["train"], settings.unlabelled_hours)
+    background = [c for c in load_background([corpus]) if c.split == "train"]
+    chosen = shortened(background, settings.unlabelled_hours)
     cache_background((read_audio(c.path) for c in chosen), folder / "background.f16")
     write_cell(folder / "ready.json", asdict(settings))
 
@@ -113,17 +118,13 @@ def _near(settings: Settings) -> dict[Split, list[Clip]]:
     return {split: [c.clip for c in made if c.clip.split == split] for split in SPLITS}
 
 
-def _windows(
-    settings: Settings, config: TrainConfig, split: Split, background: Sequence[Clip], near: Sequence[Clip]
-) -> WindowSet:
-    sounds = {c: as_int16(read_audio(c.path)) for c in background}
-    speech, noise = ([x for c, x in sounds.items() if (c.kind == "speech") is talk] for talk in (True, False))
-    surroundings = Augmenter(AugmentConfig(), noise, speech, window_samples(config.window_s))
-    train = split == "train"
+def _windows(settings: Settings, config: TrainConfig, split: Split, near: Sequence[Clip]) -> WindowSet:
+    corpus, train = Path(settings.corpus), split == "train"
+    of_split = [c for c in load_clips(corpus, PHRASES) if c.split == split]
     return plan_windows(
-        [c for c in load_clips(Path(settings.corpus), PHRASES) if c.split == split],
+        pick_clips(of_split, PHRASES, settings.train_clips, seed=1),
         PHRASES,
-        surroundings,
+        surroundings(corpus, split, settings.sound_hours),
         versions=settings.versions if train else 2,
         negatives=settings.negatives if train else settings.negatives // 4,
         seed=settings.seed + (not train),

@@ -1,4 +1,4 @@
-"""A fixed part of the recordings, where all of them would take too long."""
+"""The phrases of the corpus, and a fixed part of its recordings where all would take too long."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from wakeword.clips.dataset import Clip
+
+PHRASES = ("alexa", "computer", "jarvis", "smart mirror")
+"""Those of the corpus that have splits."""
 
 
 def shortened(clips: Sequence[Clip], hours: float | None, seed: int = 1) -> list[Clip]:

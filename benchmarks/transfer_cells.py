@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cached_streams import TEST, Streams, judge, trace_of
-from text_only_train import PHRASES
+from subset import PHRASES
 from torch import Tensor, nn
 from transfer_data import (
     ENCODER,

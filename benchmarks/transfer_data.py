@@ -17,18 +17,21 @@ import numpy.typing as npt
 import torch
 from cached_streams import Heard, Streams, cache_streams, frames_at, hops_asked, plan_streams
 from results import OUT
-from text_only_train import PHRASES, augmenter
+from subset import PHRASES, shortened
 from torch import Tensor, nn
 from torch.nn import functional
 
 from export.quick_features import QuickFeatures
-from wakeword.clips.dataset import Clip, load_clips
+from wakeword.audio import as_int16, read_audio
+from wakeword.clips.augment import AugmentConfig, Augmenter
+from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.config import TrainConfig
+from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.train.encoders import load_encoder
 from wakeword.train.features import cache_features
 from wakeword.train.frontend import LogMel, normalise
 from wakeword.train.head import pool_factor, pool_frames
-from wakeword.train.model import window_frames
+from wakeword.train.model import window_frames, window_samples
 from wakeword.train.whisper import WhisperEncoder, sinusoids
 from wakeword.train.windows import WindowSet, plan_windows
 
@@ -52,6 +55,10 @@ class Settings:
     dev_hours: float = 0.5
     test_hours: float = 0.5
     snrs: tuple[str, ...] = ("clean", "10", "5", "0")
+    train_clips: int | None = None
+    """Of each phrase and split; None = all."""
+    sound_hours: float | None = None
+    """Of speech, and of noise, that windows are made of; None = all."""
     seed: int = 1
 
     def folder(self) -> Path:
@@ -164,10 +171,11 @@ def load_windows(settings: Settings) -> dict[str, Windows]:
         ("train", settings.versions, settings.negatives),
         ("dev", 1, max(4, settings.negatives // 4)),
     ):
-        clips = [c for c in load_clips(corpus, PHRASES) if c.split == split]
+        of_split = [c for c in load_clips(corpus, PHRASES) if c.split == split]
+        clips = pick_clips(of_split, PHRASES, settings.train_clips, seed=1)
         labels = folder / f"{split}-labels.npz"
         if not labels.exists():  # written last: the log-mel is complete where it is there
-            planned = _planned(corpus, split, clips, versions, negatives, settings.seed)
+            planned = _planned(settings, split, clips, versions, negatives)
             _cached(MelOnly(), planned, folder / f"{split}-mel.npy")
             np.savez(labels, targets=planned.targets, clip_of=planned.clip_of)
         known = np.load(labels)
@@ -176,13 +184,22 @@ def load_windows(settings: Settings) -> dict[str, Windows]:
     return found
 
 
-def _planned(
-    corpus: Path, split: str, clips: Sequence[Clip], versions: int, negatives: int, seed: int
-) -> WindowSet:
-    surroundings = augmenter(corpus, split, TrainConfig())
-    return plan_windows(
-        clips, PHRASES, surroundings, versions=versions, negatives=negatives, seed=seed + (split == "dev")
+def surroundings(corpus: Path, split: str, hours: float | None) -> Augmenter:
+    """What windows are made of besides clips: so many `hours` of a split's speech, and of other sound."""
+    background = [c for c in load_background([corpus]) if c.split == split]
+    speech, noise = (
+        [as_int16(read_audio(c.path)) for c in shortened(part, hours)]
+        for part in speech_and_noise(background)
     )
+    return Augmenter(AugmentConfig(), noise, speech, window_samples(TrainConfig().window_s))
+
+
+def _planned(
+    settings: Settings, split: str, clips: Sequence[Clip], versions: int, negatives: int
+) -> WindowSet:
+    around = surroundings(Path(settings.corpus), split, settings.sound_hours)
+    seed = settings.seed + (split == "dev")
+    return plan_windows(clips, PHRASES, around, versions=versions, negatives=negatives, seed=seed)
 
 
 def _cached(net: Any, rows: Any, path: Path) -> Features:
@@ -229,5 +246,13 @@ def _features_path(settings: Settings, name: str) -> Path:
 def trial(settings: Settings) -> Settings:
     """The same on almost nothing, to see that it runs."""
     return replace(
-        settings, versions=1, negatives=40, test_clips=2, dev_hours=0.02, test_hours=0.02, snrs=("clean", "5")
+        settings,
+        versions=1,
+        negatives=24,
+        test_clips=1,
+        dev_hours=0.01,
+        test_hours=0.01,
+        snrs=("clean", "5"),
+        train_clips=4,
+        sound_hours=0.01,
     )
