@@ -45,10 +45,10 @@ def trace(peaks: dict[float, float], seconds: float, hours: float) -> Trace:
 
 def test_misses_at_the_threshold_that_allows_so_many_false_accepts(benchmark: Any) -> None:
     report = benchmark("peers_report")
-    hits = {5.4: 0.9, 15.4: 0.6, 25.4: 0.3}
+    hits = {5.4: 0.9, 15.4: 0.7, 25.4: 0.4}
     background = {10.0: 0.8, 20.0: 0.5, 30.0: 0.2}
     traces = {"negative": [trace(background, 60.0, 2.0)], "clean": [trace(hits, 30.0, 0.01)]}
-    heard = report.Heard("our cascade", DecisionConfig(smoothing_hops=1), traces, {"alexa": {"0.5": 0.7}})
+    heard = report.Heard("our cascade", DecisionConfig(smoothing_hops=1), traces, {"alexa": {"0.5": 0.75}})
     cells, curves = report.judge_system(heard, {"clean": [mixed()]}, "alexa")
     at = {(c.fa_per_hour, c.chosen_on): c for c in cells}
     assert at[0.1, "test"].misses.missed == 2  # none of 2 h: over 0.8
@@ -56,7 +56,7 @@ def test_misses_at_the_threshold_that_allows_so_many_false_accepts(benchmark: An
     assert at[1.0, "test"].misses.missed == 0  # two: between 0.5 and 0.2
     assert (at[0.5, "dev"].misses.missed, at[0.5, "dev"].false_accepts.count) == (2, 1)
     assert {c.fa_per_hour for c in cells if c.chosen_on == "tail"} == {0.1}
-    assert curves[0].points[0].missed == 0
+    assert min(point.missed for point in curves[0].points) == 0
 
 
 def test_says_where_a_peer_is_ahead(benchmark: Any) -> None:
