@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,7 @@ def _is_near(windows: WindowSet, n_near: int) -> npt.NDArray[np.bool_]:
     return found
 
 
+@lru_cache(1)  # a process runs many cells
 def load_taught(settings: Settings) -> dict[str, Taught]:
     """What `prepare` kept."""
     folder, found = settings.folder(), {}
@@ -157,6 +159,7 @@ def load_hours(settings: Settings) -> npt.NDArray[np.float16]:
     return hours
 
 
+@lru_cache(1)  # a process runs many cells
 def load_streams(settings: Settings) -> Streams:
     """The streams that all students are judged on."""
     plan = plan_streams(

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ class Lines:
             print(f"{self._stage}: {self._done} of {self._total}", flush=True)
 
 
+@lru_cache(1)  # a process runs many cells
 def load_windows(settings: Settings) -> dict[str, Windows]:
     """Train and dev windows as log-mel."""
     corpus, folder, found = Path(settings.corpus), settings.folder(), {}
@@ -209,6 +211,7 @@ def _cached(net: Any, rows: Any, path: Path) -> Features:
     return cache_features(net, rows, path, f"{path.stem} {len(rows)}", lines.advance)
 
 
+@lru_cache(1)  # a process runs many cells
 def load_streams(settings: Settings) -> Streams:
     """The streams that all cells are judged on."""
     plan = plan_streams(
