@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +99,9 @@ def prove(
     folder: Path,
     audio: Sequence[tuple[str, Pcm]],
     say: Callable[[str], None] = lambda _: None,
-    cores: Sequence[str] = tuple(CORES),
+    cores: Sequence[str] | None = None,
 ) -> Proof:
-    """Run a library here and on the named cores on some 16 kHz audio, one piece after the other.
+    """Run a library here and on the named cores (None = all) on some 16 kHz audio, piece after piece.
 
     Raises BundleError where the library was tampered with, ToolchainError where a program of the proof
     crashes (with a sanitizer: where it found an error) or hangs.
@@ -112,7 +112,7 @@ def prove(
     say("numpy int8 …")
     expected = expect(build.c_model, pcm)
     with tempfile.TemporaryDirectory() as work:
-        outcomes = tuple(_outcomes(build, expected, pcm, Path(work), say, cores))
+        outcomes = tuple(_outcomes(build, expected, pcm, Path(work), say, CORES if cores is None else cores))
     seconds = tuple((name, len(samples) / 16000) for name, samples in audio)
     return Proof(build, seconds, expected, outcomes)
 
@@ -123,7 +123,7 @@ def _outcomes(
     pcm: Pcm,
     work: Path,
     say: Callable[[str], None],
-    cores: Sequence[str],
+    cores: Iterable[str],
 ) -> Iterator[Outcome]:
     n_bytes = expected.records.size
     yield Outcome("numpy int8", 0, note=f"the reference: {n_bytes:,} bytes")

@@ -66,4 +66,6 @@ class SparseScorer(Scorer):
 
 def sparse_scorer(path: Path) -> HopScorer:
     """The verifier of a bundle, asked sparsely; see `wakeword.evaluate.run.bundle_scorer`."""
-    return SparseScorer(load_models(path, "verifier").verifier)
+    verifier = load_models(path, "verifier").verifier
+    assert verifier is not None
+    return SparseScorer(verifier)
