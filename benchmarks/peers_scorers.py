@@ -56,14 +56,13 @@ class OpenWakeWordPeer(Peer):
     def __init__(self) -> None:
         super().__init__()
         self._model = OpenWakeWord("")._model
-        (self._name,) = self._model.models
 
     def reset(self) -> None:
         super().reset()
         self._model.reset()
 
     def score(self, hop: npt.NDArray[np.int16]) -> float:
-        return float(self._model.predict(hop)[self._name])
+        return float(max(self._model.predict(hop).values()))
 
 
 class MicroWakeWordPeer(Peer):
