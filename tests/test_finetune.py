@@ -429,12 +429,12 @@ def test_ctrl_c_leaves_a_run_to_resume(recordings: Path, tmp_path: Path) -> None
         [sys.executable, "-m", "wakeword", *train_args(recordings, out)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not (tmp_path / "m.work" / "train.npy").exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
-    out_text, err_text = process.communicate(timeout=30)
+    out_text, err_text = process.communicate(timeout=120)
     assert process.returncode == 1
     assert out_text == ""
     assert "Traceback" not in err_text
