@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from results import provenance, update_section
+from subset import PHRASES
 
 from wakeword.clips.dataset import load_background, load_clips
 from wakeword.evaluate.recordings import snr_of
@@ -43,9 +44,7 @@ def main() -> None:
 def judge(
     model: Path, corpus: Path, mode: Mode, snrs: list[float | None], max_clips: int | None
 ) -> EvaluationResult:
-    clips = [
-        c for c in load_clips(corpus, ("alexa", "computer", "jarvis", "smart mirror")) if c.split == "test"
-    ]
+    clips = [c for c in load_clips(corpus, PHRASES) if c.split == "test"]
     speech, noise = speech_and_noise([c for c in load_background([corpus]) if c.split == "test"])
     out = OUT / f"accuracy-{mode}"
     out.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from results import provenance, update_section, write_json
+from subset import PHRASES
 
 from firmware_bridge.checker import Checked, check_tflite
 from firmware_bridge.compiled import quick_posteriors
@@ -50,7 +51,6 @@ from wakeword.evaluate.recordings import snr_of
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 
 CACHE = Path(__file__).resolve().parent / "out" / "firmware"
-PHRASES = ("alexa", "computer", "jarvis", "smart mirror")
 PEER, PEER_PHRASE = "microWakeWord alexa", "alexa"
 RATE = "0.5"
 SEED = 1

@@ -11,12 +11,12 @@ interrupted run goes on.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cached_streams import condition_of, mean_miss, spread, write_cell
+from cached_streams import condition_of, mean_miss
+from cells import run_cells
 from ingredients_cells import LADDER, RECIPES, Cell, Recipe, by_recipe, run_cell
 from ingredients_data import Settings, load_streams, prepare, trial
 from pictures import COLOURS, panels, save_picture
@@ -37,7 +37,9 @@ def main() -> None:
     load_streams(settings)  # rendered here, so that the processes find them
     recipes = [r for r in RECIPES if not arguments.only or r.name in arguments.only]
     cells = [Cell(r, s, arguments.epochs) for s in range(1, arguments.seeds + 1) for r in recipes]
-    results = run_all(cells, settings)
+    # The widest takes longest.
+    folder = settings.folder() / "cells"
+    results = run_cells(run_cell, cells, settings, folder, cost=lambda c: c.recipe.channels)
     conditions = [condition_of(text) for text in settings.snrs]
     shown = picture(results, conditions, arguments.trial)
     body = section(results, conditions, settings, arguments, shown)
@@ -58,18 +60,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=[r.name for r in RECIPES], metavar="NAME")
     parser.add_argument("--trial", action="store_true", help="almost nothing; RESULTS.md stays")
     return parser.parse_args()
-
-
-def run_all(cells: list[Cell], settings: Settings) -> Results:
-    """Students that are there are read, the others taught, two at once where there are two cores."""
-    folder = settings.folder() / "cells"
-    # The widest takes longest, so it is begun first.
-    missing = [c for c in cells if not (folder / f"{c.name()}.json").exists()]
-    missing.sort(key=lambda c: -c.recipe.channels)
-    for n, (cell, result) in enumerate(spread(run_cell, missing, settings), 1):
-        write_cell(folder / f"{cell.name()}.json", result)
-        print(f"{n} of {len(missing)}: {cell.name()} ({result['seconds']:.0f} s)", flush=True)
-    return {c: json.loads((folder / f"{c.name()}.json").read_text(encoding="utf-8")) for c in cells}
 
 
 def section(

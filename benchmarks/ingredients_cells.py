@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cached_streams import HOP_FRAMES, Heard, judge, trace_of
+from cells import Silent
 from ingredients_data import Settings, load_hours, load_streams, load_taught, part_of
 from subset import PHRASES
 from transfer_data import WINDOW
@@ -93,14 +94,6 @@ class _NotMined(Background):
         """Nothing is noted."""
 
 
-class _NoProgress:
-    def start(self, stage: str, total: int) -> None:
-        """Nothing: cells run side by side."""
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Nothing."""
-
-
 def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
     """Teach it and let it hear the streams."""
     torch.set_num_threads(1)
@@ -136,7 +129,7 @@ def teach(cell: Cell, settings: Settings) -> StudentNet:
             Path(folder),
             cell.name(),
             cell.seed,
-            _NoProgress(),
+            Silent(),
             background,
         )
     return student.eval()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from cached_streams import Streams, cache_streams, plan_streams, write_cell
+from cells import study_folder
 from results import OUT
 from subset import PHRASES, shortened
 from transfer_data import Lines, surroundings
@@ -57,8 +56,7 @@ class Settings:
 
     def folder(self) -> Path:
         """Where all of it is kept."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return OUT / "ingredients" / hashlib.sha256(text.encode()).hexdigest()[:10]
+        return study_folder("ingredients", self)
 
 
 @dataclass(frozen=True)

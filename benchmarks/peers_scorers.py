@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ WARM_UP_HOPS = 26
 PEERS = ("openWakeWord 0.4.0", "microWakeWord 2.5.0")
 
 
-class Peer:
+class Peer(ABC):
     """A peer's own streaming object and its own score, the highest of each hop."""
 
     phrases = (PEER_PHRASE,)
@@ -45,9 +46,9 @@ class Peer:
             return []
         return [(self._hops * HOP_S, np.asarray([score], dtype=np.float32))]
 
+    @abstractmethod
     def score(self, hop: npt.NDArray[np.int16]) -> float:
         """Score of the next hop."""
-        raise NotImplementedError
 
 
 class OpenWakeWordPeer(Peer):

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 from results import OUT, provenance, update_section, write_json
-from text_only_train import ROWS, Plan, held_out, make_bundle, shortened
+from subset import PHRASES, shortened
+from text_only_train import ROWS, Plan, held_out, make_bundle
 
 from wakeword.bundle import load_bundle
 from wakeword.clips.dataset import load_background, load_clips
@@ -36,8 +37,6 @@ from wakeword.evaluate.sparse import sparse_scorer
 from wakeword.scorer import HopScorer
 
 FA_PER_HOUR = 0.5
-RECORDED = ("alexa", "computer", "jarvis", "smart mirror")
-"""Phrases that the corpus holds recordings of, with a test split."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,9 @@ def main() -> None:
     options = parser()
     arguments = options.parse_args()
     if arguments.real and arguments.phrase:
-        options.error(f"--real: the corpus holds recordings of {', '.join(RECORDED)} alone, without --phrase")
+        options.error(f"--real: the corpus holds recordings of {', '.join(PHRASES)} alone, without --phrase")
     plan = Plan(
-        phrases=tuple(arguments.phrase or RECORDED),
+        phrases=tuple(arguments.phrase or PHRASES),
         language=arguments.language,
         corpus=arguments.corpus,
         synthetic=arguments.clips,
@@ -103,7 +102,7 @@ def parser() -> argparse.ArgumentParser:
 
 def recorded(plan: Plan) -> bool:
     """Whether people are judged, not machines."""
-    return set(plan.phrases) <= set(RECORDED)
+    return set(plan.phrases) <= set(PHRASES)
 
 
 def title(plan: Plan, split: str) -> str:

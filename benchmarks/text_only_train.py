@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from subset import shortened
 from torch import Tensor
 
 from export.pack import draft_bundle, export_verifier
@@ -94,13 +95,6 @@ def make_bundle(plan: Plan, work: Path) -> Path:
     return path
 
 
-def shortened(clips: Sequence[Clip], hours: float) -> list[Clip]:
-    """Clips in a fixed random order until they last so many hours; never none."""
-    order = np.random.default_rng(SEED).permutation(len(clips))
-    ends = np.cumsum([clips[i].seconds / 3600 for i in order])
-    return [clips[i] for n, (i, end) in enumerate(zip(order, ends, strict=True)) if end <= hours or not n]
-
-
 def background_csv(plan: Plan, work: Path) -> Path:
     """A manifest of so much of the corpus's background: of speech and of the rest, of train and of dev."""
     chosen = list[Clip]()
@@ -108,7 +102,7 @@ def background_csv(plan: Plan, work: Path) -> Path:
     for split in ("train", "dev"):
         for talks in (True, False):
             part = [c for c in around if c.split == split and (c.kind == "speech") is talks]
-            chosen += shortened(part, plan.background_hours / 4) if part else []
+            chosen += shortened(part, plan.background_hours / 4)
     return manifest(work / "background.csv", chosen)
 
 

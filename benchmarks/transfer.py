@@ -11,12 +11,9 @@ cores about 20 minutes for the first part and 30 for the second.
 from __future__ import annotations
 
 import argparse
-import json
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from cached_streams import spread, write_cell
+from cells import run_cells
 from results import HERE, provenance, update_section, write_json
 from transfer_cells import Cell, run_cell
 from transfer_data import Settings, load_streams, load_windows, make_features, trial
@@ -35,7 +32,8 @@ def main() -> None:
     # Computed here, so that the processes find all of it there.
     make_features(settings, load_windows(settings), load_streams(settings))
     wanted = {part: cells_of(part, arguments) for part in arguments.part or PARTS}
-    done = {part: run_all(cells, settings) for part, cells in wanted.items()}
+    folder = settings.folder() / "cells"
+    done = {part: run_cells(run_cell, cells, settings, folder) for part, cells in wanted.items()}
     frozen, retrained = (done.get(part, {}) for part in PARTS)
     shown = picture(frozen, retrained, settings, arguments.trial)
     body = section(frozen, retrained, settings, shown)
@@ -76,18 +74,6 @@ def cells_of(part: str, arguments: argparse.Namespace) -> list[Cell]:
         for n in arguments.retrained_clips
         for tune in arguments.tune
     ]
-
-
-def run_all(cells: Sequence[Cell], settings: Settings) -> Results:
-    """Cells that are there are read, the others trained, two at once where there are two cores."""
-    folder = settings.folder() / "cells"
-    missing = [cell for cell in cells if not (folder / f"{cell.name()}.json").exists()]
-    begun = time.monotonic()
-    for n, (cell, result) in enumerate(spread(run_cell, missing, settings), 1):
-        write_cell(folder / f"{cell.name()}.json", result)
-        left = (time.monotonic() - begun) / n * (len(missing) - n) / 60
-        print(f"{n} of {len(missing)}: {cell.name()}; {left:.0f} minutes left", flush=True)
-    return {cell: json.loads((folder / f"{cell.name()}.json").read_text(encoding="utf-8")) for cell in cells}
 
 
 def section(frozen: Results, retrained: Results, settings: Settings, shown: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cached_streams import TEST, Streams, judge, trace_of
+from cells import Silent
 from subset import PHRASES
 from torch import Tensor, nn
 from transfer_data import (
@@ -68,14 +69,6 @@ class Cell:
             f"{self.tune}-{self.kept}blocks-{self.clips or 'all'}clips-{self.versions or 'all'}versions-"
             f"{self.negatives or 'all'}negatives-{self.epochs}epochs-seed{self.seed}"
         )
-
-
-class _NoProgress:
-    def start(self, stage: str, total: int) -> None:
-        """Nothing: cells run side by side."""
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Nothing."""
 
 
 def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
@@ -189,7 +182,7 @@ def _fit(
 
     with tempfile.TemporaryDirectory() as folder:
         run = Run(net, groups, config, len(targets["train"]), Path(folder), cell.name(), cell.seed)
-        return run.fit(cell.name(), losses, dev_losses, _NoProgress())
+        return run.fit(cell.name(), losses, dev_losses, Silent())
 
 
 def _posteriors(head: Head, features: Features) -> npt.NDArray[np.float32]:

@@ -5,10 +5,8 @@ All are computed once, whatever the number of heads that are trained on them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cached_streams import Heard, Streams, cache_streams, frames_at, hops_asked, plan_streams
-from results import OUT
+from cells import study_folder
 from subset import PHRASES, shortened
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,9 +26,10 @@ from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.config import TrainConfig
 from wakeword.evaluate.run import pick_clips, speech_and_noise
+from wakeword.train.distill import MelOnly
 from wakeword.train.encoders import load_encoder
 from wakeword.train.features import cache_features
-from wakeword.train.frontend import LogMel, normalise
+from wakeword.train.frontend import normalise
 from wakeword.train.head import pool_factor, pool_frames
 from wakeword.train.model import window_frames, window_samples
 from wakeword.train.whisper import WhisperEncoder, sinusoids
@@ -64,8 +63,7 @@ class Settings:
 
     def folder(self) -> Path:
         """Where all of it is kept."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return OUT / "transfer" / hashlib.sha256(text.encode()).hexdigest()[:10]
+        return study_folder("transfer", self)
 
 
 @dataclass(frozen=True)
@@ -79,21 +77,6 @@ class Windows:
     clip_of: npt.NDArray[np.int64]
     """The clip in each, -1 for none [N]."""
     clips: Sequence[Clip]
-
-
-class MelOnly(nn.Module):
-    """Makes log-mel where `cache_features` expects an encoder."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_mel = LogMel()
-
-    def encoder_input(self, audio: Tensor) -> Tensor:
-        mel: Tensor = self.log_mel(audio)
-        return mel
-
-    def features(self, x: Tensor) -> Tensor:
-        return x
 
 
 class AllDepths(nn.Module):

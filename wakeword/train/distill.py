@@ -62,7 +62,7 @@ class Lessons:
         return mel, targets, teacher, features
 
 
-class _MelOnly(nn.Module):
+class MelOnly(nn.Module):
     """Stands where `cache_features` expects a verifier, and gives the log-mel itself."""
 
     def __init__(self) -> None:
@@ -70,10 +70,12 @@ class _MelOnly(nn.Module):
         self.log_mel = LogMel()
 
     def encoder_input(self, audio: Tensor) -> Tensor:
+        """Log-mel [B, 80, T] of audio [B, N]."""
         mel: Tensor = self.log_mel(audio)
         return mel
 
     def features(self, x: Tensor) -> Tensor:
+        """The same."""
         return x
 
 
@@ -96,7 +98,7 @@ def make_lessons(
     features = cache_features(frozen or net, windows, path.with_suffix(".npy"), key, progress.advance)
     progress.start(f"log-mel of {path.name} windows", len(windows))
     mel_path = path.with_name(f"{path.name}-mel.npy")
-    mel = cache_features(_MelOnly(), windows, mel_path, key, progress.advance)
+    mel = cache_features(MelOnly(), windows, mel_path, key, progress.advance)
     return Lessons(mel, windows.targets, teacher_logits(net, features), features)
 
 
