@@ -80,6 +80,8 @@ def _student(manifest: Manifest) -> dict[str, Any]:
         "gate": [settings.gate[phrase] for phrase in manifest.phrases],
         "hangover_hops": settings.hangover_hops,
         "promising": settings.promising,
+        "evidence": settings.evidence,
+        "evidence_hops": settings.evidence_hops,
     }
 
 
@@ -124,6 +126,8 @@ def manifest_of(description: Mapping[str, Any]) -> Manifest:
             gate=dict(zip(phrases, student["gate"], strict=True)),
             hangover_hops=student["hangover_hops"],
             promising=student["promising"],
+            evidence=student["evidence"],
+            evidence_hops=student["evidence_hops"],
             thresholds=points["student"],
             cascade_thresholds=points["cascade"],
         ),

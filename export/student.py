@@ -27,8 +27,13 @@ from wakeword.train.student import MEL_SCALE, MEL_SHIFT, StudentNet
 from wakeword.verifier import logit, make_session
 
 HANGOVER_HOPS = 3
-PROMISING = 0.02
 """Hops (of 80 ms) that the verifier goes on after the last suspicion: until it has the phrase's end."""
+PROMISING = 0.02
+"""Posterior below which it does not."""
+EVIDENCE = 1.0
+"""Weight of the student's word in the cascade's posterior."""
+EVIDENCE_HOPS = 8
+"""So long its highest score counts: it peaks with the phrase's end, where the verifier may still rise."""
 MAX_DIFFERENCE = 1e-4
 """Score by which the graph may differ from torch anywhere in a stream."""
 
@@ -91,6 +96,8 @@ def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
         gate=dict.fromkeys(net.phrases, 1.0),
         hangover_hops=HANGOVER_HOPS,
         promising=PROMISING,
+        evidence=EVIDENCE,
+        evidence_hops=EVIDENCE_HOPS,
         thresholds={phrase: {} for phrase in net.phrases},
         cascade_thresholds={phrase: {} for phrase in net.phrases},
     )

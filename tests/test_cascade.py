@@ -24,7 +24,7 @@ from wakeword.manifest import Mode, StudentManifest
 from wakeword.mel import log_mel
 from wakeword.scorer import Scorer
 from wakeword.train.student import StudentNet
-from wakeword.verifier import Verifier
+from wakeword.verifier import Verifier, logit
 
 FIRST_HOP = 13
 """The first with 100 frames, the tiny verifier's window."""
@@ -102,6 +102,22 @@ def test_the_verifier_runs_where_the_student_suspects(bundle: Bundle, stream: Sa
     np.testing.assert_array_equal(scores(rows)[~asked], 0)
     np.testing.assert_array_equal(scores(rows)[asked], always[asked])
     assert (cascade.hops, cascade.verified) == (n_hops, int(asked.sum()))
+
+
+def test_the_students_evidence_adds_to_the_log_odds(bundle: Bundle, stream: Samples) -> None:
+    settings = bundle.manifest.student
+    assert settings is not None
+    weighed = replace(settings, evidence=0.5, evidence_hops=3)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, student=weighed))
+    student, verifier = Student(bundle), Verifier(bundle)
+    always, alone = (scores(s.feed(stream)) for s in (Scorer(verifier), StudentScorer(student)))
+    got = scores(CascadeScorer(student, verifier).feed(stream))
+    asked = np.flatnonzero(got.any(axis=1))
+    asked = asked[asked >= 2]
+    highest = np.stack([alone[h - 2 : h + 1].max(axis=0) for h in asked])
+    expected = logit(always[asked]) + 0.5 * (logit(highest) - logit(np.array([0.9, 0.8], dtype=np.float32)))
+    assert len(asked) > 10
+    np.testing.assert_allclose(logit(got[asked]), expected, atol=0.01)
 
 
 def test_an_open_gate_is_the_verifier_and_reset_starts_anew(bundle: Bundle, stream: Samples) -> None:
@@ -195,6 +211,8 @@ def test_half_a_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         ({"gate": {"hey nova": 0.5, "lights on": 1.5}}, "gate is not one score"),
         ({"hangover_hops": -1}, "a hangover of -1 hops"),
         ({"promising": 2.0}, "a promising posterior of 2.0"),
+        ({"evidence": -1.0}, "a weight of -1.0 for the student's evidence"),
+        ({"evidence_hops": 0}, "the student's evidence of 0 hops"),
         ({"thresholds": {"hey nova": {}}}, "phrases and thresholds do not match"),
     ],
 )

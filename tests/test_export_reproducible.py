@@ -48,7 +48,13 @@ def tiny_model(folder: Path) -> Path:
     points = bundle.manifest.thresholds
     gate = dict.fromkeys(points, 0.9)
     student = StudentManifest(
-        gate=gate, hangover_hops=HANGOVER, promising=0.0, thresholds=points, cascade_thresholds=points
+        gate=gate,
+        hangover_hops=HANGOVER,
+        promising=0.0,
+        evidence=0.7,
+        evidence_hops=5,
+        thresholds=points,
+        cascade_thresholds=points,
     )
     save_bundle(folder / "tiny.wakeword", replace(bundle, manifest=replace(bundle.manifest, student=student)))
     return folder / "tiny.wakeword"

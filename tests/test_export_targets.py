@@ -44,7 +44,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points = {phrase: {"0.5": Threshold(0.6, False)} for phrase in PHRASES}
     gate = {"hey nova": 0.9, "lights on": 0.8}
     student = StudentManifest(
-        gate=gate, hangover_hops=HANGOVER, promising=0.0, thresholds=points, cascade_thresholds=points
+        gate=gate,
+        hangover_hops=HANGOVER,
+        promising=0.0,
+        evidence=0.7,
+        evidence_hops=5,
+        thresholds=points,
+        cascade_thresholds=points,
     )
     path = tmp_path_factory.mktemp("model") / "tiny.wakeword"
     save_bundle(path, replace(bundle, manifest=replace(bundle.manifest, student=student)))

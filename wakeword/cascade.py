@@ -7,9 +7,16 @@
 The student's score peaks for a hop or two as a phrase ends, when the verifier's posterior has mostly risen
 already. So the verifier goes on for a few hops after a suspicion, unless it finds nothing promising: most
 suspicions cost one run of it.
+
+What the student heard is evidence too, and it errs elsewhere than the verifier. The posterior of a cascade is
+both together, as experts whose log-odds add up:
+
+    log-odds = verifier's + evidence x (the student's highest of the last hops - those of its gate)
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +34,10 @@ from wakeword.verifier import Verifier, check_golden, logit, make_session
 HOP_FRAMES = HOP_SAMPLES // FRAME_SAMPLES
 SILENCE = np.float32(np.log10(POWER_FLOOR))
 """Log-mel of digital silence: what the student takes to be before the first sample."""
+
+
+CERTAINTY = 1e-7
+"""No probability is taken to be nearer to 0 or 1 than this."""
 
 
 class Student:
@@ -124,6 +135,8 @@ class CascadeScorer(Scorer):
         self._promising = settings.promising
         self._nothing = np.zeros(len(self.phrases), dtype=np.float32)
         self._nothing.setflags(write=False)
+        self._evidence = settings.evidence
+        self._heard = deque[list[float]](maxlen=settings.evidence_hops)
         self._asking = 0
         self.verified = 0
         """Hops on which the verifier ran, since the last reset."""
@@ -132,12 +145,14 @@ class CascadeScorer(Scorer):
         """Forget all audio; time starts at 0 again."""
         super().reset()
         self._student.reset()
+        self._heard.clear()
         self._asking = self.verified = 0
 
     def _score(self, hop: Samples) -> Posteriors | None:
         mel = self._mel.feed(hop)
         self._window.push(mel if self._takes_mel else hop[None])
         scores = self._student.feed(mel).tolist()
+        self._heard.append(scores)
         if any(score >= gate for score, gate in zip(scores, self._gate, strict=True)):
             self._asking = self._hangover + 1
         asked, self._asking = self._asking > 0, max(0, self._asking - 1)
@@ -150,4 +165,18 @@ class CascadeScorer(Scorer):
         posteriors = self._ask()
         if max(posteriors.tolist()) < self._promising:
             self._asking = 0
-        return posteriors
+        return self._with_evidence(posteriors) if self._evidence else posteriors
+
+    def _with_evidence(self, posteriors: Posteriors) -> Posteriors:
+        highest = [max(scores) for scores in zip(*self._heard, strict=True)]
+        joined = [
+            odds(p) * (odds(score) / odds(gate)) ** self._evidence
+            for p, score, gate in zip(posteriors.tolist(), highest, self._gate, strict=True)
+        ]
+        return np.asarray([o / (1 + o) for o in joined], dtype=np.float32)
+
+
+def odds(probability: float) -> float:
+    """p / (1 - p), finite and above 0 also at 0 and 1."""
+    p = min(max(probability, CERTAINTY), 1 - CERTAINTY)
+    return p / (1 - p)

@@ -59,6 +59,10 @@ class StudentManifest:
     """Hops for which the verifier goes on after the student's last suspicion."""
     promising: float
     """Posterior of any phrase below which the verifier stops before that."""
+    evidence: float = 0.0
+    """Weight of the student's word beside the verifier's (see `wakeword.cascade`); 0 = none."""
+    evidence_hops: int = 1
+    """Hops, the newest included, of which the student's highest score counts there."""
     thresholds: Thresholds
     """Where the student fires when it listens alone."""
     cascade_thresholds: Thresholds
@@ -202,6 +206,10 @@ def _check_student(manifest: Manifest) -> None:
         raise ValueError(f"a hangover of {student.hangover_hops!r} hops")
     if type(student.promising) is not float or not 0 <= student.promising <= 1:
         raise ValueError(f"a promising posterior of {student.promising!r}")
+    if type(student.evidence) is not float or not 0 <= student.evidence <= 10:
+        raise ValueError(f"a weight of {student.evidence!r} for the student's evidence")
+    if type(student.evidence_hops) is not int or not 1 <= student.evidence_hops <= 100:
+        raise ValueError(f"the student's evidence of {student.evidence_hops!r} hops")
 
 
 def _check_thresholds(manifest: Manifest) -> None:

@@ -25,34 +25,41 @@ const memory = {};
 for (const { name, shape } of student?.inputMetadata ?? []) {
   if (name !== "audio") memory[name] = tensor(new Float32Array(shape.reduce((a, b) => a * b, 1)), shape);
 }
+const heard = [];
 async function suspicious(samples) {
   const out = await student.run({ audio: tensor(samples, [1, hop]), ...memory });
   for (const name of Object.keys(memory)) memory[name] = out[`new_${name}`];
+  if (heard.push(out.score.data) > cascade.evidence_hops) heard.shift();
   return out.score.data.some((score, k) => score >= cascade.gate[k]);
 }
+
+// Verifier and student together: their log-odds add up.
+const logOdds = (p) => Math.log(Math.max(p, 1e-7) / Math.max(1 - p, 1e-7));
+const withEvidence = (posterior, k) => {
+  const highest = Math.max(...heard.map((scores) => scores[k]));
+  return 1 / (1 + Math.exp(-logOdds(posterior) - cascade.evidence * (logOdds(highest) - logOdds(cascade.gate[k]))));
+};
 
 const window = new Float32Array(about.window.samples);
 const recent = [];
 const armed = phrases.map(() => true);
 const silentUntil = phrases.map(() => 0);
-let hops = 0;
-let asking = 0;
+let [hops, asking] = [0, 0];
 
 async function hear(samples) {
   window.copyWithin(0, hop);
   window.set(samples, window.length - hop);
   const time = ++hops * (hop / sample_rate);
   if (student && (await suspicious(samples))) asking = cascade.hangover_hops + 1;
-  const ask = !student || asking > 0;
-  asking = Math.max(0, asking - 1);
+  const ask = !student || asking-- > 0;
   if (hops < about.warm_up_hops) return;
   let posteriors = phrases.map(() => 0);
   if (ask) {
     posteriors = [...(await verifier.run({ audio: tensor(window, [1, window.length]) })).posterior.data];
     if (student && Math.max(...posteriors) < cascade.promising) asking = 0;
+    if (student) posteriors = posteriors.map(withEvidence);
   }
-  recent.push(posteriors);
-  if (recent.length > decision.smoothing_hops) recent.shift();
+  if (recent.push(posteriors) > decision.smoothing_hops) recent.shift();
   phrases.forEach((phrase, k) => {
     const score = recent.reduce((sum, row) => sum + row[k], 0) / recent.length;
     if (!armed[k]) armed[k] = score < decision.rearm_ratio * thresholds[k];

@@ -32,6 +32,12 @@ class Network {
   }
 }
 
+/** p / (1 - p), finite and above 0 also at 0 and 1. */
+function odds(probability) {
+  const p = Math.min(Math.max(probability, 1e-7), 1 - 1e-7);
+  return p / (1 - p);
+}
+
 /** From posteriors to events; see wakeword/decision.py. */
 export class Decision {
   constructor(phrases, thresholds, config) {
@@ -107,6 +113,7 @@ export class Detector {
     this.student?.reset();
     this.window.fill(0);
     this.pending = new Float32Array(0);
+    this.heard = [];
     this.hops = this.asking = this.verified = 0;
     this.posteriors = this.description.phrases.map(() => 0);
   }
@@ -139,8 +146,10 @@ export class Detector {
   /** Whether the verifier is to hear this hop: always, or where the student suspects something. */
   async suspects(hop) {
     if (!this.student) return true;
-    const { gate, hangover_hops } = this.description.student;
+    const { gate, hangover_hops, evidence_hops } = this.description.student;
     const scores = await this.student.run(hop.slice());
+    this.heard.push(scores);
+    if (this.heard.length > evidence_hops) this.heard.shift();
     if (scores.some((score, k) => score >= gate[k])) this.asking = hangover_hops + 1;
     const asked = this.asking > 0;
     this.asking = Math.max(0, this.asking - 1);
@@ -150,7 +159,13 @@ export class Detector {
   async ask() {
     this.verified += 1;
     const posteriors = await this.verifier.run(this.window.slice());
-    if (this.student && Math.max(...posteriors) < this.description.student.promising) this.asking = 0;
-    return posteriors;
+    if (!this.student) return posteriors;
+    const { gate, promising, evidence } = this.description.student;
+    if (Math.max(...posteriors) < promising) this.asking = 0;
+    return posteriors.map((posterior, k) => {
+      const highest = Math.max(...this.heard.map((scores) => scores[k]));
+      const joined = odds(posterior) * (odds(highest) / odds(gate[k])) ** evidence;
+      return joined / (1 + joined);
+    });
   }
 }

@@ -204,5 +204,6 @@ def _memory_s(loaded: Sequence[Loaded]) -> float:
 
 
 def _memory_hops(manifest: Manifest) -> int:
-    hangover = manifest.student.hangover_hops if manifest.student else 0
-    return hops_to_fill(manifest) + manifest.decision.smoothing_hops + hangover + 4
+    student = manifest.student
+    before = max(student.hangover_hops, student.evidence_hops) if student else 0
+    return hops_to_fill(manifest) + manifest.decision.smoothing_hops + before + 4
