@@ -10,13 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-import torch
 
 from export.quick_features import QuickFeatures
 from firmware_bridge.compiled import quick_posteriors
@@ -35,25 +30,22 @@ from firmware_bridge.train import (
     teach_alone,
     teach_together,
 )
-from wakeword.audio import as_int16, read_audio
-from wakeword.clips.augment import AugmentConfig, Augmenter
-from wakeword.clips.dataset import Clip, check_clips, load_background, load_clips, require_clips
-from wakeword.config import OPERATING_POINTS, DataConfig, TrainConfig
-from wakeword.errors import BundleError, DataError, UsageError
+from wakeword.bars import Bars
+from wakeword.clips.dataset import Clip
+from wakeword.clips.drop import NOTHING, DropList
+from wakeword.clips.gather import Recordings, gather, read_given
+from wakeword.config import OPERATING_POINTS, TrainConfig
+from wakeword.errors import BundleError, UsageError
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.train.checkpoint import has_checkpoint
 from wakeword.train.distill import Lessons
+from wakeword.train.material import Sounds, cut_from, windows_of
 from wakeword.train.mine import Background
-from wakeword.train.model import WakewordNet, load_net, window_samples
+from wakeword.train.model import WakewordNet, load_net
 from wakeword.train.run import Progress
-from wakeword.train.windows import WindowSet, plan_windows
 
 CONDITIONS: dict[str, float | None] = {"clean": None, "10 dB": 10.0}
 """Noise over the dev streams on which the window is chosen."""
-DEV_SHARE = 8
-"""Background windows for dev: one for so many of train."""
-Sounds = Mapping[str, list[npt.NDArray[np.int16]]]
-"""Recordings by kind."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +55,15 @@ class Request:
     model: Path
     phrases: tuple[str, ...]
     """Those to make a student of; none = all that the model has."""
-    clips: Path
+    clips: Path | None
+    """Recordings of them; None = a machine speaks them."""
     background: tuple[Path, ...]
-    data: DataConfig
+    """Recordings without them; none = a machine makes them."""
+    data: Mapping[str, int]
+    """Settings of `DataConfig` that differ from those the verifier was trained with."""
     seed: int = 1
+    drop: DropList = NOTHING
+    """Recordings, or stretches of them, to leave out."""
 
     @property
     def folder(self) -> Path:
@@ -103,18 +100,20 @@ def find_student(model: Path, phrase: str | None) -> FirmwareModel:
     return load_model(path)
 
 
-def train_firmware(request: Request, progress: Progress) -> list[FirmwareModel]:
+def train_firmware(request: Request, progress: Bars) -> list[FirmwareModel]:
     """Teach, quantise and calibrate the student of each phrase, and keep them beside the bundle.
 
     Raises the WakewordError that explains what is wrong with the bundle, the recordings or the disk.
     """
     net, settings = load_verifier(request.model)
     phrases = chosen_phrases(request, net.phrases)
-    torch.set_num_threads(1)
-    settings = replace(settings, data=request.data, seed=request.seed)
-    recordings = _Recordings.read(request, net.phrases, phrases)
-    key, work = _key(net, settings, recordings), request.folder / "work"
-    material = _material(net, settings, recordings, work, key, progress)
+    settings = replace(settings, data=replace(settings.data, **request.data), seed=request.seed)
+    given = read_given(net.phrases, request.clips, request.background)
+    progress.start("recordings", 1)
+    made_up = gather(given, settings.data, settings.language, settings.seed, progress.track)
+    recordings = made_up.without(request.drop)
+    key, work = _key(net, settings, recordings, request.drop), request.folder / "work"
+    material = _material(net, settings, recordings, request.drop, work, key, progress)
     lesson_key = json.dumps([key, asdict(MICRO_STUDENT), asdict(TOGETHER), asdict(ALONE)])
     together = teach_together(material, TOGETHER, work / "together", lesson_key, request.seed, progress)
     made = []
@@ -151,69 +150,27 @@ def load_verifier(model: Path) -> tuple[WakewordNet, TrainConfig]:
     return load_net(folder)
 
 
-@dataclass(frozen=True)
-class _Recordings:
-    clips: Mapping[str, list[Clip]]
-    """By split."""
-    background: Mapping[str, list[Clip]]
-
-    @classmethod
-    def read(cls, request: Request, known: Sequence[str], wanted: Sequence[str]) -> _Recordings:
-        clips, _ = check_clips(load_clips(request.clips, known))
-        require_clips(clips, wanted)
-        background = load_background(request.background)
-        parts = {split: [c for c in background if c.split == split] for split in ("train", "dev")}
-        if not all(any(c.kind == "speech" for c in part) for part in parts.values()):
-            raise DataError("no background speech to learn from; give folders with --background")
-        return cls({split: [c for c in clips if c.split == split] for split in parts}, parts)
-
-
 def _material(
     net: WakewordNet,
     settings: TrainConfig,
-    recordings: _Recordings,
+    recordings: Recordings,
+    drop: DropList,
     work: Path,
     key: str,
     progress: Progress,
 ) -> Material:
     lessons, quick = dict[str, Lessons](), None
     for split in ("train", "dev"):
-        sounds = _read_sounds(recordings.background[split])
-        windows = _windows(split, net.phrases, recordings, sounds, settings)
+        sounds = Sounds.read(recordings.background[split], drop)
+        windows = windows_of(split, recordings, sounds, settings)
         quick = quick or QuickFeatures(net, windows.render(0))
         lessons[split] = make_lessons(net, quick, windows, work / split, key, progress)
         if split == "train":
             progress.start("micro features of the background", 1)
-            heard = hear_background((s for part in sounds.values() for s in part), work / "background.f16")
+            heard = hear_background(sounds.all(), work / "background.f16")
             progress.advance(1)
     background = Background(heard, lessons["train"].mel.shape[2])
     return Material(net.phrases, lessons["train"], lessons["dev"], background)
-
-
-def _read_sounds(clips: Sequence[Clip]) -> Sounds:
-    with ThreadPoolExecutor(2) as pool:
-        samples = list(pool.map(lambda clip: as_int16(read_audio(clip.path)), clips))
-    sounds: dict[str, list[npt.NDArray[np.int16]]] = {"speech": [], "noise": []}
-    for clip, audio in zip(clips, samples, strict=True):
-        sounds["speech" if clip.kind == "speech" else "noise"].append(audio)
-    return sounds
-
-
-def _windows(
-    split: str, phrases: Sequence[str], recordings: _Recordings, sounds: Sounds, settings: TrainConfig
-) -> WindowSet:
-    augmenter = Augmenter(
-        AugmentConfig(), sounds["noise"], sounds["speech"], window_samples(settings.window_s)
-    )
-    train = split == "train"
-    return plan_windows(
-        recordings.clips[split],
-        phrases,
-        augmenter,
-        versions=settings.data.versions if train else settings.data.dev_versions,
-        negatives=settings.data.negatives // (1 if train else DEV_SHARE),
-        seed=settings.seed if train else settings.seed + 1,
-    )
 
 
 def dev_points(
@@ -234,17 +191,15 @@ def dev_points(
     return choose_points(mixed, negative, net.phrase, OPERATING_POINTS)
 
 
-def _key(net: WakewordNet, settings: TrainConfig, recordings: _Recordings) -> str:
+def _key(net: WakewordNet, settings: TrainConfig, recordings: Recordings, drop: DropList) -> str:
     """Names everything that the windows, and what the verifier says of them, depend on."""
-    parts = (recordings.clips, recordings.background)
-    files = [str(c.path) for part in parts for clips in part.values() for c in clips]
-    digest = hashlib.sha256(json.dumps([asdict(settings), files]).encode())
+    digest = hashlib.sha256(json.dumps([asdict(settings), cut_from(recordings, drop)]).encode())
     for name, tensor in net.state_dict().items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _facts(settings: TrainConfig, recordings: _Recordings, phrase: str) -> dict[str, object]:
+def _facts(settings: TrainConfig, recordings: Recordings, phrase: str) -> dict[str, object]:
     counts = {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
     hours = {
         split: round(sum(c.seconds for c in clips) / 3600, 3)

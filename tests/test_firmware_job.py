@@ -41,7 +41,8 @@ def manifest(folder: Path) -> Path:
 def test_train_then_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(train_job, "load_verifier", lambda model: (tiny_net(), CONFIG))
+    settings = replace(CONFIG, data=replace(CONFIG.data, near=0, synthetic=0))
+    monkeypatch.setattr(train_job, "load_verifier", lambda model: (tiny_net(), settings))
     quick = {"epochs": 1, "batch": 8, "background": 4}
     for name in ("TOGETHER", "ALONE"):
         monkeypatch.setattr(train_job, name, replace(getattr(train_job, name), **quick))

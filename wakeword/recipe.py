@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,13 +25,10 @@ from rich.console import Console
 from export.pack import draft_bundle, export_verifier
 from export.quick_features import QuickFeatures
 from export.student import add_student
-from wakeword.audio import as_int16, read_audio
 from wakeword.bars import Bars
 from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.advice import advise
-from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.clips.dataset import (
-    Clip,
     normalise_phrase,
 )
 from wakeword.clips.drop import NOTHING, DropList
@@ -45,6 +40,7 @@ from wakeword.evaluate.gate import Gate
 from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
+from wakeword.train.material import Sounds, cut_from, windows_of
 from wakeword.train.mine import Background, cache_background
 from wakeword.train.model import (
     WakewordNet,
@@ -52,11 +48,10 @@ from wakeword.train.model import (
     save_net,
     window_columns,
     window_frames,
-    window_samples,
 )
 from wakeword.train.policy import Policy, choose_policy
 from wakeword.train.student import StudentNet
-from wakeword.train.windows import WindowSet, plan_windows
+from wakeword.train.windows import WindowSet
 
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
@@ -84,32 +79,6 @@ class Request:
     """Recordings, or stretches of them, to leave out."""
 
 
-@dataclass(frozen=True)
-class _Sounds:
-    """Background in memory, as int16: an hour takes 115 MB."""
-
-    speech: list[npt.NDArray[np.int16]]
-    noise: list[npt.NDArray[np.int16]]
-    """Noise and music."""
-
-    @classmethod
-    def read(cls, clips: Sequence[Clip], drop: DropList) -> _Sounds:
-        """All of them, in threads; what is dropped is silent."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            samples = list(
-                pool.map(lambda clip: as_int16(drop.mute(clip.path, read_audio(clip.path))), clips)
-            )
-        talks = [clip.kind == "speech" for clip in clips]
-        return cls(
-            [s for s, talk in zip(samples, talks, strict=True) if talk],
-            [s for s, talk in zip(samples, talks, strict=True) if not talk],
-        )
-
-    def all(self) -> list[npt.NDArray[np.int16]]:
-        """Speech, then noise."""
-        return [*self.speech, *self.noise]
-
-
 def read_settings(config: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
     """Settings from a TOML file (or the defaults), with what the command line gave on top."""
     settings = load_config(config, TrainConfig) if config else TrainConfig()
@@ -123,8 +92,6 @@ def make_detector(request: Request) -> Bundle:
     what was computed until then stays in `<out>.work` for `--resume`.
     """
     device = _device(request.device)
-    # Beyond half the cores torch's threads mostly wait for each other: on two busy cores, tenfold.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     _check_target(request.out)
     given = read_given(request.phrases, request.clips, request.background)
     _check_phrases(request)
@@ -140,8 +107,8 @@ def make_detector(request: Request) -> Bundle:
     policy = _policy(settings, recordings, device, net)
     console.print(f"policy: {policy.name} ({policy.reason})")
     with _stage("windows"):
-        sounds = {split: _Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
-        train, dev = (_windows(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
+        sounds = {split: Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
+        train, dev = (windows_of(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
     with _stage("fine-tune"), Bars() as bars:
         key = _key(settings, recordings, request.drop)
         quick = (
@@ -271,29 +238,9 @@ def _policy(settings: TrainConfig, recordings: Recordings, device: torch.device,
     return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
 
 
-def _windows(split: str, recordings: Recordings, sounds: _Sounds, settings: TrainConfig) -> WindowSet:
-    samples = window_samples(settings.window_s)
-    augmenter = Augmenter(AugmentConfig(), sounds.noise, sounds.speech, samples)
-    data = settings.data
-    train = split == "train"
-    return plan_windows(
-        recordings.clips[split],
-        recordings.phrases,
-        augmenter,
-        versions=data.versions if train else data.dev_versions,
-        negatives=data.negatives if train else data.negatives // 8,
-        seed=settings.seed if train else settings.seed + 1,
-        near=recordings.near[split],
-        broken=data.broken if train else min(data.broken, 1),
-    )
-
-
 def _key(settings: TrainConfig, recordings: Recordings, drop: DropList) -> str:
     """Names everything a run's features and weights depend on."""
-    parts = (recordings.clips, recordings.background, recordings.near)
-    files = [str(clip.path) for part in parts for clips in part.values() for clip in clips]
-    muted = {str(path): list(stretches) for path, stretches in drop.stretches.items()}
-    text = json.dumps([asdict(settings), recordings.phrases, files, muted], sort_keys=True)
+    text = json.dumps([asdict(settings), recordings.phrases, cut_from(recordings, drop)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -30,19 +30,27 @@ def firmware() -> None:
 @BUNDLE
 @click.option("--phrase", "phrases", multiple=True, help="A phrase of MODEL; repeatable [all of them].")
 @click.option(
-    "--clips", type=EXISTING, required=True, help="Folder with a folder per phrase, or a manifest CSV."
+    "--clips",
+    type=EXISTING,
+    default=None,
+    help="Folder with a folder per phrase, or a manifest CSV [a machine speaks them].",
 )
 @click.option(
-    "--background", type=EXISTING, multiple=True, required=True, help="Folder or manifest; repeatable."
+    "--background",
+    type=EXISTING,
+    multiple=True,
+    help="Folder or manifest; repeatable [a machine speaks it].",
 )
-@click.option("--versions", type=int, default=None, help="Augmented windows per clip [8].")
-@click.option("--negatives", type=int, default=None, help="Windows of background [12000].")
+@click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
+@click.option("--versions", type=int, default=None, help="Augmented windows per clip [as MODEL was trained].")
+@click.option("--negatives", type=int, default=None, help="Windows of background [as MODEL was trained].")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same result.")
 def train(
     model: Path,
     phrases: tuple[str, ...],
-    clips: Path,
+    clips: Path | None,
     background: tuple[Path, ...],
+    drop_list: Path | None,
     versions: int | None,
     negatives: int | None,
     seed: int,
@@ -54,12 +62,13 @@ def train(
     """
     from firmware_bridge.train_job import Request, student_path, train_firmware
     from wakeword.bars import Bars
-    from wakeword.config import DataConfig
+    from wakeword.clips.drop import NOTHING, read_drop_list
 
     given = {"versions": versions, "negatives": negatives}
-    data = DataConfig(**{name: value for name, value in given.items() if value is not None})
+    data = {name: value for name, value in given.items() if value is not None}
+    drop = read_drop_list(drop_list) if drop_list else NOTHING
     with Bars() as bars:
-        made = train_firmware(Request(model, phrases, clips, background, data, seed), bars)
+        made = train_firmware(Request(model, phrases, clips, background, data, seed, drop), bars)
     for student in made:
         click.echo(
             f"{student.net.phrase}: {student.net.n_parameters:,} parameters, "
