@@ -37,14 +37,18 @@ class ReferenceNet:
         return self.net.sigmoid[self.logits(steps).astype(np.int64) + 128]
 
     def logits(self, steps: Int8) -> Int8:
-        """int8 logits of whole steps [S, stride, 40] -> [S]; all steps of a layer at once."""
+        """int8 logits of whole steps [S, stride, 40] -> [S]."""
+        return self._run(self.net.output, self.hidden(steps))[:, 0]
+
+    def hidden(self, steps: Int8) -> Int8:
+        """What the last block says of whole steps [S, stride, 40] -> [S, C]; all steps of a layer at once."""
         x = self._run(self.net.stem, steps.reshape(-1, N_FEATURES))
         for block in self.net.blocks:
             y = x
             for conv in block.convs:
                 y = self._run(conv, y)
             x = add(block.add, x, y)
-        return self._run(self.net.output, x)[:, 0]
+        return x
 
     def _run(self, conv: Conv, rows: Int8) -> Int8:
         return self._convs[id(conv)].run(rows)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from firmware_bridge.aware import AwareStudent
 from firmware_bridge.micro import micro_features
 from firmware_bridge.micro_student import MicroFrontEnd, MicroStudent, as_mel, from_mel
 from firmware_bridge.network import Int8, QuantisedNet
@@ -36,6 +37,8 @@ TOGETHER = DistillConfig(
 """All phrases. The front end's automatic gain leaves no level to vary, and its features do not add up."""
 ALONE = replace(TOGETHER, epochs=6, learning_rate=1e-3, negative_weight=1.0)
 """The one phrase, on what was learnt together."""
+AWARE = replace(ALONE, epochs=3, learning_rate=3e-4)
+"""The one phrase again, with int8 rounding in the forward pass."""
 OTHERS = 3.0
 """Windows without the phrase for each one with it, when it is learnt alone."""
 CALIBRATION_WINDOWS = 1_024
@@ -109,10 +112,30 @@ def teach_alone(
     state = together.state_dict()
     state |= {f"output.{name}": state[f"output.{name}"][k : k + 1] for name in ("weight", "bias")}
     student.load_state_dict(state)
+    distil(student, *_of_phrase(material, k, seed), config, folder, key, seed, progress, material.background)
+    return student
+
+
+def teach_aware(
+    student: MicroStudent,
+    material: Material,
+    config: DistillConfig,
+    folder: Path,
+    key: str,
+    seed: int,
+    progress: Progress,
+) -> MicroStudent:
+    """A student of one phrase taught on with the rounding that it will have in int8."""
+    train, dev = _of_phrase(material, material.phrases.index(student.phrases[0]), seed)
+    aware = AwareStudent(student, calibration_windows(train, seed))
+    distil(aware, train, dev, config, folder, key, seed, progress, material.background)
+    return aware.without_rounding()
+
+
+def _of_phrase(material: Material, k: int, seed: int) -> tuple[Lessons, Lessons]:
     rng = np.random.default_rng(seed)
     train, dev = (of_phrase(lessons, k, OTHERS, rng) for lessons in (material.train, material.dev))
-    distil(student, train, dev, config, folder, key, seed, progress, material.background)
-    return student
+    return train, dev
 
 
 def of_phrase(lessons: Lessons, k: int, others: float, rng: np.random.Generator) -> Lessons:

@@ -22,12 +22,14 @@ from firmware_bridge.network_file import FirmwareModel, Point, load_model, save_
 from firmware_bridge.operating import choose_points
 from firmware_bridge.train import (
     ALONE,
+    AWARE,
     TOGETHER,
     Material,
     hear_background,
     make_lessons,
     quantise_student,
     teach_alone,
+    teach_aware,
     teach_together,
 )
 from wakeword.bars import Bars
@@ -62,6 +64,8 @@ class Request:
     data: Mapping[str, int]
     """Settings of `DataConfig` that differ from those the verifier was trained with."""
     seed: int = 1
+    aware: bool = False
+    """Teach on with int8 rounding, and not only round afterwards."""
     drop: DropList = NOTHING
     """Recordings, or stretches of them, to leave out."""
 
@@ -114,13 +118,16 @@ def train_firmware(request: Request, progress: Bars) -> list[FirmwareModel]:
     recordings = made_up.without(request.drop)
     key, work = _key(net, settings, recordings, request.drop), request.folder / "work"
     material = _material(net, settings, recordings, request.drop, work, key, progress)
-    lesson_key = json.dumps([key, asdict(MICRO_STUDENT), asdict(TOGETHER), asdict(ALONE)])
+    lesson_key = json.dumps([key, asdict(MICRO_STUDENT), *map(asdict, (TOGETHER, ALONE, AWARE))])
     together = teach_together(material, TOGETHER, work / "together", lesson_key, request.seed, progress)
     made = []
     for phrase in phrases:
         folder = work / slug(phrase)
         args = (material, ALONE, folder, f"{lesson_key} {phrase}", request.seed, progress)
         student = teach_alone(together, phrase, *args)
+        if request.aware:
+            args = (material, AWARE, folder / "aware", f"{lesson_key} {phrase}", request.seed, progress)
+            student = teach_aware(student, *args)
         net_int8 = quantise_student(student, material.train, request.seed)
         progress.start(f"cutoffs of {phrase}", 1)
         dev = (recordings.clips["dev"], recordings.background["dev"])

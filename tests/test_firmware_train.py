@@ -12,6 +12,7 @@ import torch
 from tiny import sounds
 from toy_network import toy_features, toy_network
 
+from firmware_bridge.aware import AwareStudent
 from firmware_bridge.decision import FirmwareRule, PosteriorTrace
 from firmware_bridge.esphome import build_esphome
 from firmware_bridge.judge import Run, false_accepts, outcome, reference_posteriors
@@ -22,7 +23,16 @@ from firmware_bridge.operating import choose_points, cutoff_for
 from firmware_bridge.quantize import quantise
 from firmware_bridge.reference import ReferenceNet
 from firmware_bridge.tflite import write_tflite
-from firmware_bridge.train import ALONE, TOGETHER, Material, of_phrase, teach_alone, teach_together
+from firmware_bridge.train import (
+    ALONE,
+    AWARE,
+    TOGETHER,
+    Material,
+    of_phrase,
+    teach_alone,
+    teach_aware,
+    teach_together,
+)
 from wakeword.audio import as_int16
 from wakeword.errors import DataError, UsageError
 from wakeword.evaluate.streams import Spoken
@@ -112,6 +122,26 @@ def test_taught_together_then_alone(tmp_path: Path) -> None:
     assert n_parameters(alone) == n_parameters(together) - together.config.channels - 1
     with pytest.raises(UsageError, match="hey nova, lights on"):
         teach_alone(together, "computer", *args)
+    before = {name: value.clone() for name, value in alone.state_dict().items()}
+    aware = teach_aware(alone, material, replace(AWARE, **quick), tmp_path / "aware", "k", 1, Quiet())
+    assert type(aware) is MicroStudent and aware.phrases == ("lights on",)
+    assert not torch.equal(before["stem.weight"], aware.state_dict()["stem.weight"])
+
+
+def test_rounding_in_training_is_that_of_the_integers() -> None:
+    student, heard = random_student(), windows()
+    aware, net = AwareStudent(student, heard), quantise(student, "lights on", heard)
+    last = net.blocks[-1].add.output
+    integers = ReferenceNet(net).hidden(heard[0].reshape(-1, 3, 40))
+    expected = (integers.T.astype(np.float32) - last.zero_point) * last.scale
+    mel = torch.from_numpy(as_mel(heard[0])).T[None]
+    with torch.inference_mode():
+        off = [
+            np.abs(model.hidden(mel, model.zero_states(1))[0][0].numpy() - expected).mean()
+            for model in (aware, student)
+        ]
+    assert off[0] < 0.5 * last.scale and off[0] < 0.7 * off[1]
+    torch.testing.assert_close(aware.without_rounding().state_dict(), student.state_dict())
 
 
 def test_windows_of_one_phrase() -> None:

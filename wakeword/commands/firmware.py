@@ -44,6 +44,7 @@ def firmware() -> None:
 @click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
 @click.option("--versions", type=int, default=None, help="Augmented windows per clip [as MODEL was trained].")
 @click.option("--negatives", type=int, default=None, help="Windows of background [as MODEL was trained].")
+@click.option("--aware", is_flag=True, help="Quantisation-aware: teach on with the rounding of int8.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same result.")
 def train(
     model: Path,
@@ -53,6 +54,7 @@ def train(
     drop_list: Path | None,
     versions: int | None,
     negatives: int | None,
+    aware: bool,
     seed: int,
 ) -> None:
     """Teach the microcontroller students of MODEL, one for each phrase, from its checkpoint and recordings.
@@ -68,7 +70,7 @@ def train(
     data = {name: value for name, value in given.items() if value is not None}
     drop = read_drop_list(drop_list) if drop_list else NOTHING
     with Bars() as bars:
-        made = train_firmware(Request(model, phrases, clips, background, data, seed, drop), bars)
+        made = train_firmware(Request(model, phrases, clips, background, data, seed, aware, drop), bars)
     for student in made:
         click.echo(
             f"{student.net.phrase}: {student.net.n_parameters:,} parameters, "
