@@ -91,12 +91,21 @@ def _point_text(rate: str, point: Point) -> str:
 @firmware.command()
 @BUNDLE
 @click.option("--phrase", "phrases", multiple=True, help="The phrase; may be left out where there is one.")
-@click.option("--target", type=click.Choice(["esphome", "c"]), required=True)
+@click.option("--target", type=click.Choice(["esphome", "c", "espdl"]), required=True)
 @click.option("--out", type=EXISTING, required=True, help="Folder to write to.")
 @click.option(
     "--fa-per-hour", type=float, default=DEFAULT_FA_PER_HOUR, show_default=True, help="Operating point."
 )
-def build(model: Path, phrases: tuple[str, ...], target: str, out: Path, fa_per_hour: float) -> None:
+@click.option(
+    "--chip",
+    type=click.Choice(["esp32s3", "esp32p4"]),
+    default="esp32s3",
+    show_default=True,
+    help="Of espdl.",
+)
+def build(
+    model: Path, phrases: tuple[str, ...], target: str, out: Path, fa_per_hour: float, chip: str
+) -> None:
     """Write the files of one phrase of MODEL for a target. `wakeword firmware train` comes first."""
     if len(phrases) > 1:
         raise UsageError(f"{len(phrases)} phrases; a microcontroller's model has one: build each by itself")
@@ -108,6 +117,15 @@ def build(model: Path, phrases: tuple[str, ...], target: str, out: Path, fa_per_
 
         emit_library(student, out, fa_per_hour, shlex.join(["wakeword", *sys.argv[1:]]))
         click.echo(f"C library in {out}; prove it: wakeword firmware prove {out}")
+        return
+    if target == "espdl":
+        from firmware_bridge.espdl import build_espdl
+
+        facts = build_espdl(student, out, chip)
+        click.echo(
+            f"{facts['bytes']:,} bytes for {chip} in {out}, not run on a device; off the int8 posteriors by "
+            f"{facts['posterior_off_mean']:.4f} on average, {facts['posterior_off_max']:.3f} at most"
+        )
         return
     from firmware_bridge.esphome import build_esphome
 
