@@ -26,6 +26,7 @@ from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, Samples, as_float
 from wakeword.bundle import Bundle
 from wakeword.decision import Posteriors
 from wakeword.errors import BundleError
+from wakeword.graph_check import check_graph
 from wakeword.manifest import Manifest, StudentManifest
 from wakeword.mel import N_MELS, POWER_FLOOR, Mel, StreamingLogMel
 from wakeword.scorer import HopScorer, Scorer
@@ -50,6 +51,7 @@ class Student:
         self.manifest: Manifest = bundle.manifest
         self.settings: StudentManifest = bundle.manifest.student
         try:
+            check_graph(bundle.student)
             self.session = make_session(bundle.student)
             scores = golden_scores(StudentStream(self.session), bundle.golden.audio)
         except Exception as err:  # onnxruntime raises its own, undocumented classes

@@ -10,6 +10,7 @@ from wakeword.audio import as_float
 from wakeword.bundle import Bundle, Golden
 from wakeword.decision import Posteriors
 from wakeword.errors import BundleError
+from wakeword.graph_check import check_graph
 from wakeword.manifest import Manifest
 from wakeword.mel import log_mel
 
@@ -44,6 +45,7 @@ class Verifier:
         """Make the session and check it against the golden vector; BundleError when it differs."""
         self.manifest: Manifest = bundle.manifest
         try:
+            check_graph(bundle.verifier)
             self._session = make_session(bundle.verifier)
             logits = self._golden_logits(bundle.golden)
         except Exception as err:  # onnxruntime raises its own, undocumented classes
