@@ -6,7 +6,7 @@ Counted on hours of audio without the phrase; extrapolated where these are too f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ MIN_EVENTS = 3
 """A rate of false accepts is counted, not extrapolated, where the hours hold this many."""
 TAIL_PEAKS = 30
 """Highest negative peaks that the tail is fitted to."""
+CONFIDENCE_Z = 1.28
+"""Standard deviations that 90 % of a normal distribution lie below. A count of n, and a mean of n exponential
+excesses, have a relative standard deviation of 1 / sqrt(n)."""
 PRIOR = 0.01
 """How strongly a calibration's slope is held to 1, against one hour's worth of evidence."""
 LOWEST = 0.1
@@ -75,10 +78,17 @@ class Tail:
     """Peaks per hour above the floor."""
     scale: float
     """Mean excess over the floor, in log-odds."""
+    n: int = 0
+    """Peaks it was found from; 0 = it was assumed."""
 
     def threshold(self, fa_per_hour: float) -> float:
         """Posterior that so many peaks per hour exceed, by extrapolation."""
         return sigmoid(self.floor + self.scale * float(np.log(self.per_hour / fa_per_hour)))
+
+    def upper(self) -> Tail:
+        """The same with rate and scale at their upper 90 % bounds."""
+        more = 1 + (CONFIDENCE_Z / float(np.sqrt(self.n)) if self.n else 0.0)
+        return replace(self, per_hour=more * self.per_hour, scale=more * self.scale)
 
     def fa_per_hour(self, threshold: float) -> float:
         """Peaks per hour over a posterior, by extrapolation."""
@@ -103,7 +113,7 @@ def fit_tail(scores: PhraseScores) -> Tail:
         return Tail(float(peaks.max(initial=logit_of(LOWEST))), 1 / scores.hours, 1.0)
     floor = float(peaks[-1])
     excess = peaks[:-1] - floor
-    return Tail(floor, len(excess) / scores.hours, max(float(excess.mean()), 0.05))
+    return Tail(floor, len(excess) / scores.hours, max(float(excess.mean()), 0.05), len(excess))
 
 
 def calibrate(
@@ -111,8 +121,9 @@ def calibrate(
 ) -> dict[str, dict[float, Threshold]]:
     """Each phrase's threshold for each wanted rate of false accepts, from streams without the phrases.
 
-    Counted where the hours hold at least 3 such events; else extrapolated from the tail of the peaks,
-    never below a threshold that was counted for a higher rate, nor below 0.1. DataError for too little audio.
+    Counted where the hours hold at least 3 such events; else extrapolated from the tail of the peaks, high
+    enough that the rate is kept with 90 % confidence in that tail, never below a threshold that was counted
+    for a higher rate, nor below 0.1. DataError for too little audio.
     """
     if not negative:
         raise DataError("no background to set thresholds on; give recordings without the phrase")
@@ -124,7 +135,7 @@ def calibrate(
 
 def calibrate_phrase(scores: PhraseScores, fa_per_hour: Sequence[float]) -> dict[float, Threshold]:
     """One phrase's thresholds; see `calibrate`."""
-    tail = fit_tail(scores)
+    tail = fit_tail(scores).upper()
     found, floor = dict[float, Threshold](), LOWEST
     for rate in sorted(fa_per_hour, reverse=True):
         allowed = int(rate * scores.hours + 1e-9)
