@@ -17,9 +17,11 @@ import numpy.typing as npt
 from firmware_bridge.decision import FirmwareRule
 from firmware_bridge.network import Add, Block, Conv, Quantisation, QuantisedNet
 from wakeword.errors import BundleError, ExportError
-from wakeword.files import written_whole
+from wakeword.files import check_arrays, written_whole
 
 FORMAT = 1
+MAX_BYTES = 16 << 20
+"""Of a student, unpacked: most take 60 KB."""
 SUFFIX = ".npz"
 
 
@@ -92,7 +94,9 @@ def load_model(path: str | os.PathLike[str]) -> FirmwareModel:
     """Read what `save_model` wrote; BundleError for anything else."""
     try:
         # From memory: numpy leaves a file that it cannot read open.
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as arrays:
+        data = Path(path).read_bytes()
+        check_arrays(data, MAX_BYTES)
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             text = json.loads(str(arrays["model"]))
             if text["format"] != FORMAT:
                 raise BundleError(f"{path}: of format {text['format']}, this version reads {FORMAT}")

@@ -17,6 +17,7 @@ from wakeword.commands import (
     enroll,
     export,
     firmware,
+    forget,
     judge,
     listen,
     mine,
@@ -103,6 +104,7 @@ for command in (
     export.export,
     export.verify,
     firmware.firmware,
+    forget.forget,
 ):
     commands.add_command(command)
 

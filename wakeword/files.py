@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,14 @@ def seal_of(path: Path) -> Seal:
     except OSError:
         return (0, 0, 0)
     return (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def check_arrays(data: bytes, most: int) -> None:
+    """ValueError where an .npz would take more than `most` bytes unpacked: a small file can be a bomb."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > most:
+        raise ValueError(f"it would take {size:,} bytes in memory; {most:,} at most")
 
 
 @contextmanager

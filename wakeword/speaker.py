@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from wakeword.audio import FRAME_SAMPLES, MIN_CLIP_S, SAMPLE_RATE, Samples, speech_span
 from wakeword.cache import cache_dir
 from wakeword.errors import BundleError, DataError, UsageError
+from wakeword.files import check_arrays
 from wakeword.mel import N_FFT, POWER_FLOOR, mel_filters
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -36,6 +38,8 @@ WINDOW_FRAMES, STEP_FRAMES = 80, 40
 MARGIN_SAMPLES = SAMPLE_RATE // 20
 SIZE = 256
 FORMAT = 1
+MAX_BYTES = 16 << 20
+"""Of enrolled voices, unpacked: a thousand bytes a person."""
 UNKNOWN = "unknown"
 """What a listener calls everyone who is not enrolled; nobody can be enrolled by that name."""
 
@@ -138,7 +142,9 @@ def speakers_path(bundle: Path) -> Path:
 def load_speakers(path: Path) -> Speakers:
     """Read enrolled voices. BundleError for a damaged or foreign file."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        data = path.read_bytes()
+        check_arrays(data, MAX_BYTES)
+        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             version, encoder = int(stored["format"]), str(stored["encoder"])
             names, vectors, thresholds = (stored[key] for key in ("names", "vectors", "thresholds"))
     except FileNotFoundError as err:

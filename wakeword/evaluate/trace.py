@@ -5,9 +5,11 @@ Streams are independent, so they go to a pool of processes; each keeps one score
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -21,7 +23,10 @@ import numpy.typing as npt
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
 from wakeword.bars import percent_bars
 from wakeword.errors import DataError, WakewordError
-from wakeword.files import written_whole
+from wakeword.files import check_arrays, written_whole
+
+MAX_BYTES = 1 << 30
+"""Of a saved trace, unpacked."""
 
 
 class ScoresAudio(Protocol):
@@ -82,11 +87,13 @@ class Trace:
 def load_trace(path: str | os.PathLike[str]) -> Trace:
     """Read what `Trace.save` wrote; DataError for anything else."""
     try:
-        with np.load(path, allow_pickle=False) as a:
+        data = Path(path).read_bytes()
+        check_arrays(data, MAX_BYTES)
+        with np.load(io.BytesIO(data), allow_pickle=False) as a:
             audible_hours, seconds = (float(x) for x in a["lengths"])
             phrases = tuple(str(p) for p in a["phrases"])
             return Trace(phrases, a["times_s"], a["scores"], audible_hours, seconds)
-    except (OSError, ValueError, KeyError, EOFError, TypeError) as err:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as err:
         raise DataError(f"{path}: not a saved trace ({err})") from err
 
 

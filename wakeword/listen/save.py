@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[\w-]+-\d+\.(wav|json)")
 """Names of files that may be removed."""
 MB = 1_000_000
+DAY_S = 86_400.0
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,12 @@ class Saver:
     def __init__(self, folder: Path, settings: SaveSettings) -> None:
         """Make the folder, for its owner alone; WakewordError where that fails."""
         self._folder, self._max_bytes = folder, int(settings.max_mb * MB)
+        self._max_age_s = settings.max_days * DAY_S
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as err:
             raise WakewordError(f"cannot make {folder}: {err.strerror}") from err
+        self._make_room(0)
 
     def __call__(self, clip: Clip) -> None:
         """Write one clip: first the WAV, then the JSON that makes it count."""
@@ -67,14 +71,22 @@ class Saver:
             raise WakewordError(f"cannot write to {self._folder}: {err.strerror}") from err
 
     def _make_room(self, n_bytes: int) -> None:
-        """Remove our oldest files until so many bytes fit."""
-        sizes = {path: path.stat().st_size for path in self._folder.iterdir() if OURS.fullmatch(path.name)}
-        total = sum(sizes.values()) + n_bytes
-        for path in sorted(sizes):
-            if total <= self._max_bytes:
-                return
-            path.unlink(missing_ok=True)
-            total -= sizes[path]
+        """Remove our files that are too old, and the oldest until so many bytes fit."""
+        states = {path: path.stat() for path in saved_files(self._folder)}
+        total = sum(state.st_size for state in states.values()) + n_bytes
+        oldest = time.time() - self._max_age_s
+        for path, state in sorted(states.items()):
+            if total > self._max_bytes or state.st_mtime < oldest:
+                path.unlink(missing_ok=True)
+                total -= state.st_size
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """The files in a folder that a listener saved there; links and folders of such a name are none."""
+    try:
+        return [p for p in folder.iterdir() if OURS.fullmatch(p.name) and p.is_file() and not p.is_symlink()]
+    except OSError as err:
+        raise WakewordError(f"cannot read {folder}: {err.strerror}") from err
 
 
 def file_stem(heard: Heard) -> str:

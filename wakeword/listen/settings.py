@@ -165,9 +165,12 @@ class SaveSettings:
     """Phrases it is for; [] = every one."""
     max_mb: float = 200.0
     """The oldest files are removed once the folder holds more than this."""
+    max_days: float = 30.0
+    """Files older than this are removed, at the start and with each new one."""
 
     def __post_init__(self) -> None:
         _require(1 <= self.max_mb < math.inf, f"max_mb is {self.max_mb}; it must be 1 or more")
+        _require(0 < self.max_days < math.inf, f"max_days is {self.max_days}; it must be more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)
