@@ -10,49 +10,27 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from tiny import PHRASES, sounds, tiny_bundle
+from tiny import PHRASES, sounds
+from tiny_cascade import GATES, HANGOVER, cascade_bundle, student_net
 
 import wakeword
-from export.student import add_student
 from wakeword.audio import Samples
-from wakeword.bundle import Bundle, Threshold, load_bundle, save_bundle
+from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.cascade import CascadeScorer, Student, StudentScorer
-from wakeword.config import StudentConfig
 from wakeword.detector import load_models
 from wakeword.errors import BundleError, UsageError
-from wakeword.manifest import Mode, StudentManifest
+from wakeword.manifest import Mode
 from wakeword.mel import log_mel
 from wakeword.scorer import Scorer
-from wakeword.train.student import StudentNet
 from wakeword.verifier import Verifier, logit
 
 FIRST_HOP = 13
 """The first with 100 frames, the tiny verifier's window."""
-HANGOVER = 2
-
-
-def student_net() -> StudentNet:
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        net = StudentNet(PHRASES, StudentConfig(channels=8, kernel=3, dilations=(1, 2))).eval()
-    with torch.no_grad():
-        net.output.weight.mul_(4)
-        mel = torch.from_numpy(log_mel(sounds(8.0, seed=7)))[None, :, :792]
-        net.output.get_parameter("bias").sub_(net(mel)[0].quantile(0.9, dim=1)[0])
-    return net
 
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    whole = add_student(tiny_bundle(), student_net(), log_mel(sounds(3.0)))
-    settings = StudentManifest(
-        gate={"hey nova": 0.9, "lights on": 0.8},
-        hangover_hops=HANGOVER,
-        promising=0.0,
-        cascade_thresholds={phrase: {"0.5": Threshold(0.6, False)} for phrase in PHRASES},
-        thresholds={phrase: {"0.5": Threshold(0.7, False)} for phrase in PHRASES},
-    )
-    return replace(whole, manifest=replace(whole.manifest, student=settings))
+    return cascade_bundle()
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +72,7 @@ def test_the_verifier_runs_where_the_student_suspects(bundle: Bundle, stream: Sa
     following = student.stream()
     n_hops = len(stream) // 1280
     heard = np.stack([following.feed(mel[:, 8 * h : 8 * h + 8]).copy() for h in range(n_hops)])
-    suspected: npt.NDArray[np.bool_] = np.any(heard >= [0.9, 0.8], axis=1)
+    suspected: npt.NDArray[np.bool_] = np.any(heard >= GATES, axis=1)
     asked = np.array([suspected[max(0, h - HANGOVER) : h + 1].any() for h in range(n_hops)])[FIRST_HOP - 1 :]
     cascade = CascadeScorer(student, verifier)
     rows = [row for at in range(0, len(stream), block) for row in cascade.feed(stream[at : at + block])]
@@ -115,7 +93,7 @@ def test_the_students_evidence_adds_to_the_log_odds(bundle: Bundle, stream: Samp
     asked = np.flatnonzero(got.any(axis=1))
     asked = asked[asked >= 2]
     highest = np.stack([alone[h - 2 : h + 1].max(axis=0) for h in asked])
-    expected = logit(always[asked]) + 0.5 * (logit(highest) - logit(np.array([0.9, 0.8], dtype=np.float32)))
+    expected = logit(always[asked]) + 0.5 * (logit(highest) - logit(np.array(GATES, dtype=np.float32)))
     assert len(asked) > 10
     np.testing.assert_allclose(logit(got[asked]), expected, atol=0.01)
 

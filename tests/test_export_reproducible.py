@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 import torch
 from test_export_targets import NODE_MODULES
-from tiny import sounds, tiny_bundle
+from tiny import sounds
+from tiny_cascade import cascade_bundle
 
 from export.ort_bytes import operators_of, with_sorted_operators
 from export.pack import draft_bundle, export_verifier
-from export.student import add_student
 from wakeword.bundle import Threshold, save_bundle
 from wakeword.config import HeadConfig, TrainConfig
-from wakeword.manifest import StudentManifest
-from wakeword.mel import log_mel
 from wakeword.train.model import build_net, save_net, window_columns
 from wakeword.train.speech_embedding import _packaged
 from wakeword.verifier import make_session
@@ -42,21 +40,7 @@ for job in jobs:
 
 
 def tiny_model(folder: Path) -> Path:
-    from test_cascade import HANGOVER, student_net
-
-    bundle = add_student(tiny_bundle(), student_net(), log_mel(sounds(3.0)))
-    points = bundle.manifest.thresholds
-    gate = dict.fromkeys(points, 0.9)
-    student = StudentManifest(
-        gate=gate,
-        hangover_hops=HANGOVER,
-        promising=0.0,
-        evidence=0.7,
-        evidence_hops=5,
-        thresholds=points,
-        cascade_thresholds=points,
-    )
-    save_bundle(folder / "tiny.wakeword", replace(bundle, manifest=replace(bundle.manifest, student=student)))
+    save_bundle(folder / "tiny.wakeword", cascade_bundle(evidence=0.7, evidence_hops=5))
     return folder / "tiny.wakeword"
 
 

@@ -6,31 +6,28 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from browser import browse, find_chromium
-from test_cascade import HANGOVER, student_net
-from tiny import PHRASES, sounds, tiny_bundle
+from tiny import PHRASES, sounds
+from tiny_cascade import cascade_bundle
 
 import export.npm
 from export.description import read_description
 from export.frontend import audio_samples
 from export.options import Options
 from export.runners import folder_variants
-from export.student import add_student
 from export.targets import export_model
 from export.verify import verify_folder
 from wakeword.audio import as_float, write_wav
-from wakeword.bundle import Threshold, load_bundle, save_bundle
+from wakeword.bundle import load_bundle, save_bundle
 from wakeword.cascade import StudentStream, golden_scores
 from wakeword.cli import main
 from wakeword.errors import ExportError, UsageError
 from wakeword.evaluate.trace import trace
-from wakeword.manifest import StudentManifest
 from wakeword.mel import log_mel
 from wakeword.verifier import make_session
 
@@ -40,20 +37,8 @@ NODE_MODULES = Path(os.environ.get("WAKEWORD_NODE_MODULES", ROOT / "node_modules
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bundle = add_student(tiny_bundle(), student_net(), log_mel(sounds(3.0)))
-    points = {phrase: {"0.5": Threshold(0.6, False)} for phrase in PHRASES}
-    gate = {"hey nova": 0.9, "lights on": 0.8}
-    student = StudentManifest(
-        gate=gate,
-        hangover_hops=HANGOVER,
-        promising=0.0,
-        evidence=0.7,
-        evidence_hops=5,
-        thresholds=points,
-        cascade_thresholds=points,
-    )
     path = tmp_path_factory.mktemp("model") / "tiny.wakeword"
-    save_bundle(path, replace(bundle, manifest=replace(bundle.manifest, student=student)))
+    save_bundle(path, cascade_bundle(evidence=0.7, evidence_hops=5))
     return path
 
 
