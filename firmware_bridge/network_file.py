@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from firmware_bridge.decision import FirmwareRule
 from firmware_bridge.network import Add, Block, Conv, Quantisation, QuantisedNet
 from wakeword.errors import BundleError, ExportError
-from wakeword.files import check_arrays, written_whole
+from wakeword.files import ZIP_FAULTS, check_arrays, written_whole
 
 FORMAT = 1
 MAX_BYTES = 16 << 20
@@ -103,7 +102,7 @@ def load_model(path: str | os.PathLike[str]) -> FirmwareModel:
             return _model(text, arrays)
     except FileNotFoundError as err:
         raise BundleError(f"no microcontroller student at {path}; make one: wakeword firmware train") from err
-    except (OSError, ValueError, KeyError, TypeError, EOFError, ExportError, zipfile.BadZipFile) as err:
+    except (*ZIP_FAULTS, AttributeError, ExportError) as err:
         raise BundleError(f"{path}: not a microcontroller student, or damaged ({err})") from err
 
 

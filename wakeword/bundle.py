@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import struct
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from wakeword.audio import HOP_SAMPLES
 from wakeword.errors import BundleError
-from wakeword.files import written_whole
+from wakeword.files import ZIP_FAULTS, written_whole
 from wakeword.manifest import Manifest, StudentManifest, Threshold, parse_manifest
 from wakeword.mel import n_samples
 
@@ -34,19 +33,6 @@ MAX_BYTES = {MANIFEST: 4 << 20, VERIFIER: 512 << 20, GOLDEN: 4 << 20, STUDENT: 1
 OPTIONAL = {STUDENT}
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """Members carry no time, so that the same model makes the same bytes."""
-ZIP_FAULTS = (
-    zipfile.BadZipFile,
-    OSError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
-"""What reading a damaged zip, or the arrays in one, may raise."""
-
 
 @dataclass(frozen=True)
 class Golden:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from wakeword.audio import FRAME_SAMPLES, MIN_CLIP_S, SAMPLE_RATE, Samples, speech_span
 from wakeword.cache import cache_dir
 from wakeword.errors import BundleError, DataError, UsageError
-from wakeword.files import check_arrays
+from wakeword.files import ZIP_FAULTS, check_arrays
 from wakeword.mel import N_FFT, POWER_FLOOR, mel_filters
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -149,7 +148,7 @@ def load_speakers(path: Path) -> Speakers:
             names, vectors, thresholds = (stored[key] for key in ("names", "vectors", "thresholds"))
     except FileNotFoundError as err:
         raise DataError(f"no one is enrolled ({path} is missing); run: wakeword enroll") from err
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as err:
+    except (*ZIP_FAULTS, AttributeError) as err:
         raise BundleError(f"{path}: not enrolled voices ({err}); delete it and enroll again") from err
     if version != FORMAT or encoder != ENCODER_SHA256:
         raise BundleError(f"{path}: made with another speaker encoder; enroll again")

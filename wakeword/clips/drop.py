@@ -7,6 +7,7 @@ relative to the list. `wakeword check --drop-list` writes one; anybody may edit 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ def read_drop_list(path: Path) -> DropList:
     """Read a list; DataError says which line is wrong."""
     files, stretches = set[Path](), dict[Path, list[tuple[float, float]]]()
     for line, row in _rows(path):
+        if "\0" in row["path"]:
+            raise DataError(f"{path}, line {line}: no file has a name with a zero byte in it")
         target = (path.parent / row["path"]).resolve()
         if not (row["start_s"] or row["end_s"]):
             files.add(target)
@@ -72,7 +75,7 @@ def read_drop_list(path: Path) -> DropList:
             raise DataError(
                 f"{path}, line {line}: from {row['start_s']!r} to {row['end_s']!r}; give seconds or neither"
             ) from err
-        if not 0 <= start_s < end_s:
+        if not 0 <= start_s < end_s < math.inf:
             raise DataError(f"{path}, line {line}: from {start_s:g} to {end_s:g} s is no stretch of time")
         stretches.setdefault(target, []).append((start_s, end_s))
     return DropList(frozenset(files), stretches)

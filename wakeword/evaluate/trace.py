@@ -9,7 +9,6 @@ import io
 import multiprocessing
 import os
 import signal
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
 from wakeword.bars import percent_bars
 from wakeword.errors import DataError, WakewordError
-from wakeword.files import check_arrays, written_whole
+from wakeword.files import ZIP_FAULTS, check_arrays, written_whole
 
 MAX_BYTES = 1 << 30
 """Of a saved trace, unpacked."""
@@ -93,7 +92,7 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
             audible_hours, seconds = (float(x) for x in a["lengths"])
             phrases = tuple(str(p) for p in a["phrases"])
             return Trace(phrases, a["times_s"], a["scores"], audible_hours, seconds)
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as err:
+    except ZIP_FAULTS as err:
         raise DataError(f"{path}: not a saved trace ({err})") from err
 
 
