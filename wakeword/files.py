@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,8 @@ ZIP_FAULTS = (
     MemoryError,
     OverflowError,
     RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
     TypeError,
     ValueError,
 )
