@@ -33,7 +33,8 @@ from wakeword.files import written_whole
 OPSET = 13
 WINDOWS = 64
 """On which esp-ppq finds its ranges, and on which the result is compared."""
-INSTALL = "pip install 'wakeword[firmware,espdl]'"
+INSTALL = "pip install esp-ppq"
+"""No extra of this package: it takes onnx below 1.20, and would hold everybody to that."""
 
 Array = npt.NDArray[np.float32]
 
