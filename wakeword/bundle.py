@@ -34,6 +34,7 @@ OPTIONAL = {STUDENT}
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 """Members carry no time, so that the same model makes the same bytes."""
 
+
 @dataclass(frozen=True)
 class Golden:
     """A synthetic sound and what the verifier must say of it."""
