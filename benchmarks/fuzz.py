@@ -167,10 +167,7 @@ def kinds() -> list[Kind]:
 
 
 def resealed(data: bytes) -> bytes:
-    """The mutated file taken for one that somebody built so: its members as they are, their digests right.
-
-    Mutates what the zip still yields; where it yields nothing, the bytes stay as they are.
-    """
+    """A mutated bundle whose digests fit its members as they are; the input itself where it is no zip."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {}

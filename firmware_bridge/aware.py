@@ -29,7 +29,7 @@ class AwareStudent(MicroStudent):
         """Copy `student`; ranges of activations are those on `windows`, int8 features [N, F, 40]."""
         super().__init__(student.phrases, student.config)
         self.load_state_dict(student.state_dict())
-        self._ranges = Ranges(student.eval(), windows)
+        self._ranges = Ranges(student.eval(), windows).quantisations()
 
     def hidden(self, mel: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """As `StudentNet.hidden`."""
@@ -45,7 +45,7 @@ class AwareStudent(MicroStudent):
         return x, after
 
     def _rounded(self, name: str, x: Tensor) -> Tensor:
-        q = self._ranges.of(name)
+        q = self._ranges[name]
         return torch.fake_quantize_per_tensor_affine(x, q.scale, q.zero_point, -128, 127)
 
     def without_rounding(self) -> MicroStudent:

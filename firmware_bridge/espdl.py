@@ -158,7 +158,7 @@ def _quantise(model: Path, result: Path, windows: Array, chip: str) -> npt.NDArr
     """Run esp-ppq; what its quantised graph says of the windows [n]."""
     import torch
 
-    talk = io.StringIO()  # a banner and tables: of no use here unless it fails
+    talk = io.StringIO()  # a banner, bars and tables, not meant for a user of this command
     try:
         with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
             from esp_ppq.api import espdl_quantize_onnx

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from firmware_bridge.decision import FirmwareRule
 from firmware_bridge.network import Add, Block, Conv, Quantisation, QuantisedNet
 from wakeword.errors import BundleError, ExportError
-from wakeword.files import ZIP_FAULTS, check_arrays, written_whole
+from wakeword.files import ZIP_FAULTS, load_arrays, written_whole
 
 FORMAT = 1
 MAX_BYTES = 16 << 20
@@ -92,10 +91,7 @@ def _ends(conv: Conv) -> dict[str, Any]:
 def load_model(path: str | os.PathLike[str]) -> FirmwareModel:
     """Read what `save_model` wrote; BundleError for anything else."""
     try:
-        # From memory: numpy leaves a file that it cannot read open.
-        data = Path(path).read_bytes()
-        check_arrays(data, MAX_BYTES)
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        with load_arrays(path, MAX_BYTES) as arrays:
             text = json.loads(str(arrays["model"]))
             if text["format"] != FORMAT:
                 raise BundleError(f"{path}: of format {text['format']}, this version reads {FORMAT}")

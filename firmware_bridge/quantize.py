@@ -69,6 +69,10 @@ class Ranges:
         tails = np.stack(self._seen[name])
         return Range(min(float(tails[:, 0].min()), 0.0), max(float(tails[:, 1].max()), 0.0)).quantisation
 
+    def quantisations(self) -> dict[str, Quantisation]:
+        """Of every activation, by name."""
+        return {name: self.of(name) for name in self._seen}
+
 
 def activations(student: MicroStudent, mel: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Everything a student computes that int8 has to hold, by name. Scaled features [B, 40, F]."""

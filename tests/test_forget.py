@@ -26,13 +26,12 @@ def kept(folder: Path) -> None:
 
 
 def test_saved_sound_and_voices_are_deleted_and_nothing_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept(tmp_path)
     model = tmp_path / "a.wakeword"
     speakers_path(model).write_bytes(b"voices")
     order = ["forget", "--saved", str(tmp_path), "--voices", str(model)]
-    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     assert main([*order, "--yes"]) == 0
     assert "deleted 3 files" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["20261125T200949.500Z-hey_nova-2.wav", "mine.wav"]

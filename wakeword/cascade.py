@@ -37,10 +37,6 @@ SILENCE = np.float32(np.log10(POWER_FLOOR))
 """Log-mel of digital silence: what the student takes to be before the first sample."""
 
 
-CERTAINTY = 1e-7
-"""No probability is taken to be nearer to 0 or 1 than this."""
-
-
 class Student:
     """The student network of one bundle: shared weights; each stream's memory is a `StudentStream`."""
 
@@ -170,15 +166,7 @@ class CascadeScorer(Scorer):
         return self._with_evidence(posteriors) if self._evidence else posteriors
 
     def _with_evidence(self, posteriors: Posteriors) -> Posteriors:
-        highest = [max(scores) for scores in zip(*self._heard, strict=True)]
-        joined = [
-            odds(p) * (odds(score) / odds(gate)) ** self._evidence
-            for p, score, gate in zip(posteriors.tolist(), highest, self._gate, strict=True)
-        ]
-        return np.asarray([o / (1 + o) for o in joined], dtype=np.float32)
-
-
-def odds(probability: float) -> float:
-    """p / (1 - p), finite and above 0 also at 0 and 1."""
-    p = min(max(probability, CERTAINTY), 1 - CERTAINTY)
-    return p / (1 - p)
+        highest = np.asarray(self._heard, dtype=np.float32).max(axis=0)
+        more = logit(highest) - logit(np.asarray(self._gate, dtype=np.float32))
+        log_odds = logit(posteriors) + np.float64(self._evidence) * more
+        return np.asarray(1 / (1 + np.exp(-log_odds)), dtype=np.float32)

@@ -28,9 +28,7 @@ from export.student import add_student
 from wakeword.bars import Bars
 from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.advice import advise
-from wakeword.clips.dataset import (
-    normalise_phrase,
-)
+from wakeword.clips.dataset import normalise_phrase
 from wakeword.clips.drop import NOTHING, DropList
 from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather, read_given
 from wakeword.config import TrainConfig, load_config

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy.typing as npt
 from wakeword.audio import FRAME_SAMPLES, MIN_CLIP_S, SAMPLE_RATE, Samples, speech_span
 from wakeword.cache import cache_dir
 from wakeword.errors import BundleError, DataError, UsageError
-from wakeword.files import ZIP_FAULTS, check_arrays
+from wakeword.files import ZIP_FAULTS, load_arrays
 from wakeword.mel import N_FFT, POWER_FLOOR, mel_filters
 
 Vector: TypeAlias = npt.NDArray[np.float32]
@@ -141,9 +140,7 @@ def speakers_path(bundle: Path) -> Path:
 def load_speakers(path: Path) -> Speakers:
     """Read enrolled voices. BundleError for a damaged or foreign file."""
     try:
-        data = path.read_bytes()
-        check_arrays(data, MAX_BYTES)
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        with load_arrays(path, MAX_BYTES) as stored:
             version, encoder = int(stored["format"]), str(stored["encoder"])
             names, vectors, thresholds = (stored[key] for key in ("names", "vectors", "thresholds"))
     except FileNotFoundError as err:

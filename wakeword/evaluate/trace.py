@@ -5,7 +5,6 @@ Streams are independent, so they go to a pool of processes; each keeps one score
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import signal
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
 from wakeword.bars import percent_bars
 from wakeword.errors import DataError, WakewordError
-from wakeword.files import ZIP_FAULTS, check_arrays, written_whole
+from wakeword.files import ZIP_FAULTS, load_arrays, written_whole
 
 MAX_BYTES = 1 << 30
 """Of a saved trace, unpacked."""
@@ -86,9 +85,7 @@ class Trace:
 def load_trace(path: str | os.PathLike[str]) -> Trace:
     """Read what `Trace.save` wrote; DataError for anything else."""
     try:
-        data = Path(path).read_bytes()
-        check_arrays(data, MAX_BYTES)
-        with np.load(io.BytesIO(data), allow_pickle=False) as a:
+        with load_arrays(path, MAX_BYTES) as a:
             audible_hours, seconds = (float(x) for x in a["lengths"])
             phrases = tuple(str(p) for p in a["phrases"])
             return Trace(phrases, a["times_s"], a["scores"], audible_hours, seconds)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +50,13 @@ class Sounds:
         return [*self.speech, *self.noise]
 
 
-def cut_from(recordings: Recordings, drop: DropList) -> dict[str, list[object]]:
+def cut_from(recordings: Recordings, drop: DropList) -> dict[str, Any]:
     """All recordings that windows are cut from, and what is silent in them, for a cache's key."""
     parts = (recordings.clips, recordings.background, recordings.near)
     files = [str(clip.path) for part in parts for clips in part.values() for clip in clips]
     return {
-        "files": [*files],
-        "silent": [[str(path), *map(list, stretches)] for path, stretches in sorted(drop.stretches.items())],
+        "files": files,
+        "silent": [[str(path), *stretches] for path, stretches in sorted(drop.stretches.items())],
     }
 
 
