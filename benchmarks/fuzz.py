@@ -96,56 +96,55 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def kinds() -> list[Kind]:
-    """Every kind of file that somebody else may have made."""
+def good_files() -> dict[str, bytes]:
+    """What is mutated, by name."""
     from tiny import tiny_bundle
     from toy_network import toy_network
 
+    from firmware_bridge.decision import FirmwareRule
+    from firmware_bridge.manifest import manifest
+    from firmware_bridge.network_file import FirmwareModel, save_model
+    from firmware_bridge.tflite import write_tflite
+    from wakeword.audio import write_wav
+    from wakeword.bundle import save_bundle
+    from wakeword.evaluate.trace import Trace
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_bundle(folder / "bundle", tiny_bundle())
+        write_wav(folder / "clip.wav", np.sin(np.arange(8_000) / 9).astype(np.float32) * 0.3)
+        save_model(folder / "student", FirmwareModel(toy_network(), {}, {}))
+        trace = Trace(("a",), np.arange(9) * 0.08, np.zeros((9, 1), np.float32), 0.1, 0.72)
+        trace.save(folder / "trace.npz")
+        good = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rows = "".join(f"{i}.wav,phrase,hey nova,train,g{i},0.{i}\n" for i in range(1, 6))
+    good["index.csv"] = f"path,kind,label,split,group,seconds\n{rows}".encode()
+    good["student.tflite"] = write_tflite(toy_network())
+    described = manifest("hey nova", "x.tflite", FirmwareRule(0.9, 5), 30_000, "a")
+    good["manifest.json"] = json.dumps(described).encode()
+    return good
+
+
+def kinds() -> list[Kind]:
+    """Every kind of file that somebody else may have made."""
     from firmware_bridge.checker import check_tflite
     from firmware_bridge.manifest import read_manifest
-    from firmware_bridge.network_file import FirmwareModel, load_model, save_model
-    from firmware_bridge.tflite import write_tflite
-    from wakeword.audio import read_audio, write_wav
-    from wakeword.bundle import load_bundle, save_bundle
+    from firmware_bridge.network_file import load_model
+    from wakeword.audio import read_audio
+    from wakeword.bundle import load_bundle
     from wakeword.clips.dataset import load_recordings
     from wakeword.clips.drop import read_drop_list
     from wakeword.config import TrainConfig, load_config
     from wakeword.detector import load_models
-    from wakeword.evaluate.trace import Trace, load_trace
+    from wakeword.evaluate.trace import load_trace
     from wakeword.listen.settings import ListenSettings
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        save_bundle(folder / "b", tiny_bundle())
-        write_wav(folder / "w.wav", np.sin(np.arange(8_000) / 9).astype(np.float32) * 0.3)
-        save_model(folder / "m", FirmwareModel(toy_network(), {}, {}))
-        Trace(("a",), np.arange(9) * 0.08, np.zeros((9, 1), np.float32), 0.1, 0.72).save(folder / "t.npz")
-        good = {path.name: path.read_bytes() for path in folder.iterdir()}
-    root = HERE.parent
-    index = "path,kind,label,split,group,seconds\n" + "".join(
-        f"{i}.wav,phrase,hey nova,train,g{i},0.{i}\n" for i in range(1, 6)
-    )
-    manifest = {
-        "type": "micro",
-        "wake_word": "hey nova",
-        "author": "a",
-        "website": "",
-        "model": "x.tflite",
-        "trained_languages": ["en"],
-        "version": 2,
-        "micro": {
-            "probability_cutoff": 0.9,
-            "feature_step_size": 10,
-            "sliding_window_size": 5,
-            "tensor_arena_size": 30_000,
-            "minimum_esphome_version": "2024.7.0",
-        },
-    }
+    root, good = HERE.parent, good_files()
     return [
-        Kind("bundle", ".wakeword", good["b"], load_bundle),
-        Kind("bundle, resealed", ".wakeword", good["b"], load_models, resealed),
-        Kind("recording", ".wav", good["w.wav"], read_audio),
-        Kind("list of recordings", ".csv", index.encode(), load_recordings),
+        Kind("bundle", ".wakeword", good["bundle"], load_bundle),
+        Kind("bundle, resealed", ".wakeword", good["bundle"], load_models, resealed),
+        Kind("recording", ".wav", good["clip.wav"], read_audio),
+        Kind("list of recordings", ".csv", good["index.csv"], load_recordings),
         Kind("drop list", ".csv", b"path,start_s,end_s\na.wav,1.5,2\nb.wav,,\n", read_drop_list),
         Kind(
             "training settings",
@@ -159,10 +158,10 @@ def kinds() -> list[Kind]:
             (root / "configs/listen.toml").read_bytes(),
             lambda path: load_config(path, ListenSettings),
         ),
-        Kind("trace", ".npz", good["t.npz"], load_trace),
-        Kind("firmware student", ".npz", good["m"], load_model),
-        Kind("tflite", ".tflite", write_tflite(toy_network()), lambda path: check_tflite(path.read_bytes())),
-        Kind("ESPHome manifest", ".json", json.dumps(manifest).encode(), read_manifest),
+        Kind("trace", ".npz", good["trace.npz"], load_trace),
+        Kind("firmware student", ".npz", good["student"], load_model),
+        Kind("tflite", ".tflite", good["student.tflite"], lambda path: check_tflite(path.read_bytes())),
+        Kind("ESPHome manifest", ".json", good["manifest.json"], read_manifest),
     ]
 
 

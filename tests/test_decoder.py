@@ -11,6 +11,7 @@ from tiny import sounds
 
 from export.graph import verifier_graph
 from wakeword.audio import read_clip
+from wakeword.clips.augment import place
 from wakeword.clips.dataset import load_clips
 from wakeword.config import TrainConfig
 from wakeword.errors import EncoderError
@@ -23,7 +24,6 @@ from wakeword.train.decoder import (
     spellings,
 )
 from wakeword.train.fusion import FusedNet, Fusion
-from wakeword.train.hearing import hear, heard_as
 from wakeword.train.model import WakewordNet, build_net, window_frames, window_samples
 from wakeword.train.weights import packaged_model
 from wakeword.verifier import make_session
@@ -138,15 +138,10 @@ def test_real_clips_are_heard_as_what_they_say(recogniser: Recogniser, corpus: P
     clips = [c for c in load_clips(corpus / "index.csv", phrases) if c.split == "dev"]
     chosen = [c for phrase in phrases for c in [c for c in clips if c.label == phrase][:3]]
     samples = [read_clip(c.path) for c in chosen]
-    said = hear(net, samples, window_samples(1.9))
+    rng = np.random.default_rng(0)
+    windows = [place(s, window_samples(1.9), rng, min_after_s=0.2, max_after_s=0.2)[0] for s in samples]
+    with torch.inference_mode():
+        said = net.opinions(net.encoder_input(torch.from_numpy(np.stack(windows))))[1].numpy()
     own = np.array([phrases.index(c.label) for c in chosen])
     assert (said.argmax(axis=1) == own).all()
     assert (said[np.arange(6), own] - said[np.arange(6), 1 - own] > 3).all()
-    labels = [c.label for c in chosen]
-    assert heard_as(net, samples, labels, window_samples(1.9)).sum() >= 5
-    assert not heard_as(net, samples, list(reversed(labels)), window_samples(1.9)).any()
-
-
-def test_no_clips_no_rows(net: WakewordNet, recogniser: Recogniser) -> None:
-    fused = FusedNet(net, PhraseScorer(recogniser, PHRASES, 1_000), Fusion())
-    assert hear(fused, [], window_samples(1.2)).shape == (0, 2)
