@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace
 from wakeword.evaluate.verdict import misses_of
 from wakeword.files import written_whole
+from wakeword.machine import processors
 from wakeword.mel import N_FFT, N_MELS, log_mel, n_frames
 
 DEV, TEST = "dev background", "test background"
@@ -56,7 +56,7 @@ def spread(
     function: Callable[..., Any], items: Sequence[Item], *arguments: Any
 ) -> Iterator[tuple[Item, Any]]:
     """(item, function(item, *arguments)) as they are done, in a process a core; one thread in each."""
-    processes = min(os.cpu_count() or 1, len(items))
+    processes = min(processors(), len(items))
     if processes <= 1:
         for item in items:
             yield item, function(item, *arguments)

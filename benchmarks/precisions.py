@@ -1,7 +1,7 @@
 """Every precision of an exported verifier beside torch: size, time of a window, misses, false accepts.
 
     python benchmarks/precisions.py out/demo/demo.wakeword ../shared/corpus/index.csv [--max-clips N]
-                                [--minutes M]
+                                [--minutes M] [--only mel]
 
 One run, one thread, the test split at 10 dB. Needs the checkpoint that `wakeword train` leaves beside it.
 onnxruntime offers no switch for VNNI or AMX: what the processor has is stated in the first line.
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--max-clips", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=1000)
+    parser.add_argument("--only", default="", help="files whose name holds this")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     corpus, phrases = arguments.corpus, load_bundle(arguments.model).manifest.phrases
@@ -42,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "onnx"
         export_model(arguments.model, "onnx", out, options=Options(phrases=corpus, background=(corpus,)))
-        rows = verify_folder(out, arguments.model, streams=streams, say=print)
+        rows = verify_folder(out, arguments.model, streams=streams, only=arguments.only, say=print)
     update_section("export", f"## Export\n\n{provenance()}\n\n{table(rows)}")
 
 

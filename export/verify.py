@@ -98,25 +98,27 @@ def verify_folder(
     streams: TestStreams | None = None,
     mode: Mode | None = None,
     npm: Path | None = None,
+    only: str = "",
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
     """Compare every variant in a folder, write `verify.json` into it, and return the rows.
 
     The first row is the reference: the torch net where `model` has its checkpoint, else the first fp32
-    file, else the first file.
+    file, else the first file. `only` leaves out the files of the folder whose variant ("onnx mel int8") does
+    not hold it.
     Rows beyond their tolerance have `faults`.
     """
     description = read_description(folder)
     manifest = manifest_of(description)
     mode = mode or manifest.mode
-    variants = _variants(folder, description, manifest, model, checkpoint)
+    variants = _variants(folder, description, manifest, model, checkpoint, only)
     streams = streams or TestStreams.none()
     rows, heard = [], []
     for variant in variants:
         say(f"{variant.name}: {len(streams.streams)} streams, {streams.seconds / 60:.0f} minutes")
         heard.append(_listen(variant, streams, mode))
         rows.append(Row(variant.name, variant.precision, variant.size_bytes, _time(variant)))
-    if (node := find_node(npm, folder)) and _runs_in_node(description):
+    if only in "node audio int8" and (node := find_node(npm, folder)) and _runs_in_node(description):
         say("node")
         row, said = _node(node, folder, description, manifest, streams, mode)
         rows.append(row)
@@ -128,12 +130,18 @@ def verify_folder(
 
 
 def _variants(
-    folder: Path, description: dict[str, Any], manifest: Manifest, model: Path | None, checkpoint: Path | None
+    folder: Path,
+    description: dict[str, Any],
+    manifest: Manifest,
+    model: Path | None,
+    checkpoint: Path | None,
+    only: str,
 ) -> list[Variant]:
-    variants = folder_variants(folder, description, manifest)
+    variants = [v for v in folder_variants(folder, description, manifest) if only in v.name]
     if not variants:
+        which = f" named like {only!r}" if only else ""
         raise ExportError(
-            f"{folder} holds no verifier to run; target {description['target']} is proven otherwise"
+            f"{folder} holds no verifier{which} to run; target {description['target']} is proven otherwise"
         )
     variants.sort(key=lambda v: v.precision != "fp32")
     if model is None:

@@ -16,7 +16,7 @@ from firmware_bridge.judge import Run, false_accepts, hours, outcome
 from firmware_bridge.network_file import Point
 from wakeword.errors import DataError
 
-WINDOWS = (3, 5, 8, 12)
+WINDOWS = (1, 2, 3, 5, 8)
 """Steps of 30 ms to average over, tried in turn."""
 LOWEST, HIGHEST = 26, 253
 """Cutoffs; below a tenth background too quiet to set one says nothing of the next hour's."""

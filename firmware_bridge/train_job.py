@@ -114,7 +114,7 @@ def train_firmware(request: Request, progress: Bars) -> list[FirmwareModel]:
     settings = replace(settings, data=replace(settings.data, **request.data), seed=request.seed)
     given = read_given(net.phrases, request.clips, request.background)
     progress.start("recordings", 1)
-    made_up = gather(given, settings.data, settings.language, settings.seed, progress.track)
+    made_up = gather(given, settings.data, settings.language, settings.seed, progress.track, more_voices=True)
     recordings = made_up.without(request.drop)
     key, work = _key(net, settings, recordings, request.drop), request.folder / "work"
     material = _material(net, settings, recordings, request.drop, work, key, progress)
@@ -212,4 +212,10 @@ def _facts(settings: TrainConfig, recordings: Recordings, phrase: str) -> dict[s
         split: round(sum(c.seconds for c in clips) / 3600, 3)
         for split, clips in recordings.background.items()
     }
-    return {"clips": counts, "background_hours": hours, "data": asdict(settings.data), "seed": settings.seed}
+    return {
+        "clips": counts,
+        "background_hours": hours,
+        "data": asdict(settings.data),
+        "seed": settings.seed,
+        "notes": recordings.notes,
+    }

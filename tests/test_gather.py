@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,27 @@ def test_many_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
     clips = found.clips["train"] + found.clips["dev"]
     assert all(cache not in c.path.parents for c in clips)
     assert len({c.path for c in clips}) == len(clips)
+
+
+def test_more_voices_join_many_recordings_in_training(tmp_path: Path, cache: Path) -> None:
+    given = read_given(["hey nova"], recordings(tmp_path, FEW + 40), [])
+    found = gather(given, SMALL, "en", 1, nothing, more_voices=True)
+    made = [c for c in found.clips["train"] if cache in c.path.parents]
+    assert 0 < len(made) < SMALL.synthetic  # some voices are kept for dev, and left out
+    assert len(found.clips["train"]) > len(made)
+    assert not any(cache in c.path.parents for c in found.clips["dev"])
+    assert not found.synthetic
+
+
+def test_without_voices_the_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
+    around = gather(read_given(["hey nova"], None, []), SMALL, "en", 1, nothing).background
+    given = replace(
+        read_given(["hey nova"], recordings(tmp_path, FEW + 40), []),
+        background=tuple(around["train"] + around["dev"]),
+    )
+    found = gather(given, SMALL, "xx", 1, nothing, more_voices=True)
+    assert not any(cache in c.path.parents for clips in found.clips.values() for c in clips)
+    assert any("no voices beside those recorded" in note for note in found.notes)
 
 
 def test_dropped_recordings_are_left_out(tmp_path: Path, cache: Path) -> None:

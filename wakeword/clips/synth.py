@@ -8,7 +8,6 @@ as real.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from wakeword.clips.spoken import SpokenClip, known_spans, read_index, write_ind
 from wakeword.clips.variation import vary
 from wakeword.clips.voices import Style, Voice, cast
 from wakeword.errors import DataError, UsageError
+from wakeword.machine import processors
 
 Progress = Callable[[int, int], None]
 """Called with how many recordings are done and how many there will be."""
@@ -205,7 +205,7 @@ def _carriers(order: _Order, style: Style, rng: np.random.Generator) -> tuple[Sa
 
 def in_parallel(tasks: Sequence[Callable[[], T]], progress: Progress | None = None) -> list[T]:
     """Carry out the tasks in threads, as many as there are cores; return what they give, in order."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         jobs = [pool.submit(task) for task in tasks]
         try:
             for done, job in enumerate(as_completed(jobs), start=1):

@@ -21,6 +21,7 @@ from pathlib import Path
 from wakeword.cache import cache_dir
 from wakeword.clips.phonemes import Phonemes, Spoken, phonemes
 from wakeword.errors import DataError
+from wakeword.machine import processors
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def _fingerprint(words: list[str]) -> str:
 
 def _pronounce(words: list[str], voice: str) -> dict[str, Phonemes]:
     batches = [words[i : i + BATCH] for i in range(0, len(words), BATCH)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         spoken = list(pool.map(lambda batch: phonemes(batch, voice), batches))
     return dict(zip(words, (sounds for batch in spoken for sounds in batch), strict=True))
 

@@ -44,6 +44,7 @@ def firmware() -> None:
 @click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
 @click.option("--versions", type=int, default=None, help="Augmented windows per clip [as MODEL was trained].")
 @click.option("--negatives", type=int, default=None, help="Windows of background [as MODEL was trained].")
+@click.option("--synthetic", type=int, default=None, help="Clips of a phrase by machine, for training [300].")
 @click.option("--aware", is_flag=True, help="Quantisation-aware: teach on with the rounding of int8.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same result.")
 def train(
@@ -54,6 +55,7 @@ def train(
     drop_list: Path | None,
     versions: int | None,
     negatives: int | None,
+    synthetic: int | None,
     aware: bool,
     seed: int,
 ) -> None:
@@ -66,11 +68,13 @@ def train(
     from wakeword.bars import Bars
     from wakeword.clips.drop import NOTHING, read_drop_list
 
-    given = {"versions": versions, "negatives": negatives}
+    given = {"versions": versions, "negatives": negatives, "synthetic": synthetic}
     data = {name: value for name, value in given.items() if value is not None}
     drop = read_drop_list(drop_list) if drop_list else NOTHING
     with Bars() as bars:
         made = train_firmware(Request(model, phrases, clips, background, data, seed, aware, drop), bars)
+    for note in made[0].training["notes"]:
+        click.echo(note)
     for student in made:
         click.echo(
             f"{student.net.phrase}: {student.net.n_parameters:,} parameters, "

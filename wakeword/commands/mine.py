@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 
 from wakeword.commands.options import EXISTING, MODE
 from wakeword.errors import UsageError
+from wakeword.machine import processors
 from wakeword.manifest import Mode
 
 
@@ -76,7 +76,7 @@ def _mine(
         shutil.rmtree(notes)
     key = hashlib.sha256(model.read_bytes()).hexdigest() + "".join(ear.mode for ear in ears)
     with progress_bar("listening", sum(c.seconds for c in clips)) as advance:
-        moments = hear(manifest, ears, clips, notes, key, workers or os.cpu_count() or 1, advance)
+        moments = hear(manifest, ears, clips, notes, key, workers or processors(), advance)
     chosen = choose_hardest(moments, n)
     index = write_hard_clips(out, chosen, {clip.path: clip for clip in clips})
     hours = sum(c.seconds for c in clips) / 3600

@@ -22,6 +22,7 @@ from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS
 from wakeword.bars import percent_bars
 from wakeword.errors import DataError, WakewordError
 from wakeword.files import ZIP_FAULTS, load_arrays, written_whole
+from wakeword.machine import processors
 
 MAX_BYTES = 1 << 30
 """Of a saved trace, unpacked."""
@@ -171,7 +172,7 @@ def trace_all(
         label: what the progress bar says.
         progress: show the bar (on stderr).
     """
-    processes = min(processes or os.cpu_count() or 1, len(streams))
+    processes = min(processes or processors(), len(streams))
     total_s = sum(s.seconds for s in streams)
     with percent_bars(progress) as bar:
         task = bar.add_task(label, total=total_s)

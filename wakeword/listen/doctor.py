@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from wakeword.listen.settings import WebSettings
+from wakeword.machine import processors
 from wakeword.manifest import Mode
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
@@ -63,7 +64,7 @@ def examine(
 
     yield check_python()
     yield check_onnxruntime(_installed("onnxruntime"), platform.machine())
-    yield check_processor(_processor_flags(), platform.machine(), os.cpu_count() or 1)
+    yield check_processor(_processor_flags(), platform.machine(), processors())
     if listen_s > 0:
         yield from doctor_sound.check_sound(device, listen_s)
     for path in models:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from wakeword.errors import UsageError, WakewordError
 from wakeword.listen.loop_thread import LoopThread
 from wakeword.listen.parts import needs
+from wakeword.machine import processors
 
 if TYPE_CHECKING:
     from wakeword.listen.listener import Listener
@@ -73,7 +73,7 @@ class WyomingServer:
         self._announcement: Any = None
         self._n_unix = 0
         # One more than cores: a client that resamples much does not hold up the rest.
-        self._workers = ThreadPoolExecutor((os.cpu_count() or 1) + 1, thread_name_prefix="wyoming")
+        self._workers = ThreadPoolExecutor(processors() + 1, thread_name_prefix="wyoming")
         try:
             self._thread = LoopThread("wyoming", self._begin, self._end)
         except BaseException:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from wakeword.errors import TrainingError
+from wakeword.machine import processors
 from wakeword.train.windows import WindowSet
 
 BATCH = 32
@@ -74,7 +75,7 @@ def render_batches(
 ) -> Iterator[Tensor]:
     """Windows in order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
     blocks = _Blocks(windows, order, batch, epoch, net)
-    yield from DataLoader(blocks, batch_size=None, num_workers=min(os.cpu_count() or 1, len(blocks)))
+    yield from DataLoader(blocks, batch_size=None, num_workers=min(processors(), len(blocks)))
 
 
 def cache_features(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from wakeword.clips.dataset import Clip
 from wakeword.clips.drop import DropList
 from wakeword.clips.gather import Recordings
 from wakeword.config import TrainConfig
+from wakeword.machine import processors
 from wakeword.train.model import window_samples
 from wakeword.train.windows import WindowSet, plan_windows
 
@@ -35,7 +35,7 @@ class Sounds:
     @classmethod
     def read(cls, clips: Sequence[Clip], drop: DropList) -> Sounds:
         """All of them, in threads; what is dropped is silent."""
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(processors()) as pool:
             samples = list(
                 pool.map(lambda clip: as_int16(drop.mute(clip.path, read_audio(clip.path))), clips)
             )

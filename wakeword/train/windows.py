@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from wakeword.audio import Samples, read_clip
 from wakeword.clips.augment import Augmenter
 from wakeword.clips.cut import CutPhrases
 from wakeword.clips.dataset import Clip
+from wakeword.machine import processors
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,6 @@ def plan_windows(
     labels = np.array([phrases.index(clip.label) for clip in clips], dtype=np.int64)
     targets = np.zeros((sum(map(len, parts)), len(phrases)), dtype=np.float32)
     targets[np.arange(n * versions), np.tile(labels, versions)] = 1
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         samples = tuple(pool.map(lambda clip: read_clip(clip.path), [*clips, *near]))
     return WindowSet(samples, np.concatenate(parts), targets, augmenter, seed, n * broken)
