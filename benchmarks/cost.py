@@ -95,6 +95,7 @@ def latency(model: Path, corpus: Corpus, mode: Any) -> dict[str, dict[str, float
     """Time to detection at the default operating point, judged as `wakeword evaluate` does."""
     models = load_models(model, mode)
     manifest, scorer = models.manifest, models.scorer()
+    decision = manifest.decision_of(mode)
     thresholds = dict(zip(manifest.phrases, choose_thresholds(manifest, mode=mode), strict=True))
     clips = pick_clips(corpus.clips, manifest.phrases, CLIPS_PER_PHRASE, seed=1)
     found = {}
@@ -105,7 +106,7 @@ def latency(model: Path, corpus: Corpus, mode: Any) -> dict[str, dict[str, float
             heard = trace(scorer, stream.blocks())
             spoken += len(stream.spoken)
             for phrase, threshold in thresholds.items():
-                matched = match(events(heard, phrase, threshold, manifest.decision), stream.spoken, phrase)
+                matched = match(events(heard, phrase, threshold, decision), stream.spoken, phrase)
                 late += latencies(matched, stream.spoken)
         median, p95 = np.percentile(late, [50, 95]) if late else (np.nan, np.nan)
         name = "clean" if snr is None else f"{snr:g} dB"

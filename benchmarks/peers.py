@@ -96,7 +96,7 @@ def hear(system: str, plan: Plan, arguments: argparse.Namespace) -> Heard:
     mode: Mode = "student" if system == OURS[1] else "cascade" if system == OURS[0] else "verifier"
     points = manifest.thresholds_of(mode)
     values = {phrase: {rate: t.value for rate, t in of.items()} for phrase, of in points.items()}
-    return Heard(system, manifest.decision, traces, values)
+    return Heard(system, manifest.decision_of(mode), traces, values)
 
 
 def judge_all(

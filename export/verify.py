@@ -223,7 +223,8 @@ def _compare(
         threshold = manifest.threshold(phrase, float(manifest.default_fa_per_hour), mode).value
         for (mine, theirs), spoken in zip(pairs, streams.spoken, strict=True):
             fired, expected = (
-                PhraseTrace(t, phrase, manifest.decision).events(threshold).tolist() for t in (mine, theirs)
+                PhraseTrace(t, phrase, manifest.decision_of(mode)).events(threshold).tolist()
+                for t in (mine, theirs)
             )
             found = match(fired, spoken, phrase)
             row.events += len(fired)

@@ -14,7 +14,7 @@ from tiny import PHRASES, sounds
 from tiny_cascade import GATES, HANGOVER, cascade_bundle, student_net
 
 import wakeword
-from wakeword.audio import Samples
+from wakeword.audio import HOP_S, Samples
 from wakeword.bundle import Bundle, load_bundle, save_bundle
 from wakeword.cascade import CascadeScorer, Student, StudentScorer
 from wakeword.detector import load_models
@@ -158,6 +158,17 @@ def test_modes(path: Path, tiny_model: Path, stream: Samples) -> None:
         wakeword.load(path, mode="both")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no operating point at 2"):
         wakeword.load(path, fa_per_hour=2, mode="student")
+
+
+def test_a_student_alone_is_taken_at_its_word(path: Path, stream: Samples) -> None:
+    """A posterior of one hop is enough: the student says a phrase once, and a mean would halve it."""
+    models = load_models(path, "student")
+    scores = [posteriors[0] for _, posteriors in models.scorer().feed(stream)]
+    highest = int(np.argmax(scores))
+    events = models.detector(threshold=float(scores[highest])).feed(stream)
+    assert [round(e.time_s / HOP_S) for e in events if e.phrase == models.manifest.phrases[0]] == [
+        round(models.scorer().feed(stream)[highest][0] / HOP_S)
+    ]
 
 
 def test_a_bundle_keeps_its_student(path: Path, bundle: Bundle) -> None:

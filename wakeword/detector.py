@@ -62,7 +62,7 @@ class Detector:
         self.manifest = models.manifest
         self.mode = models.mode
         self.scorer = models.scorer()
-        self._decision = Decision(self.phrases, thresholds, self.manifest.decision)
+        self._decision = Decision(self.phrases, thresholds, self.manifest.decision_of(self.mode))
         self._calibration = self.manifest.calibration.get(self.mode, {})
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -107,6 +107,13 @@ class Manifest:
         if mode == "verifier" or self.student is None:
             return self.thresholds
         return self.student.thresholds if mode == "student" else self.student.cascade_thresholds
+
+    def decision_of(self, mode: Mode) -> DecisionConfig:
+        """How posteriors become events in that mode.
+
+        The student is taught to say a phrase once, in a step or two: an average over hops would lose it.
+        """
+        return replace(self.decision, smoothing_hops=1) if mode == "student" else self.decision
 
     def threshold(self, phrase: str, fa_per_hour: float, mode: Mode | None = None) -> Threshold:
         """The phrase's threshold at a stored operating point; UsageError lists those there are."""

@@ -166,7 +166,8 @@ def _hear_one(manifest: Manifest, ears: Sequence[Ear], stream: NegativeStream, p
         heard = trace(_scorers[name], stream.blocks())
         for phrase in manifest.phrases:
             threshold = ear.thresholds[phrase]
-            for score, at_s in PhraseTrace(heard, phrase, manifest.decision).peaks(PER_STRETCH).tolist():
+            smoothed = PhraseTrace(heard, phrase, manifest.decision_of(ear.mode))
+            for score, at_s in smoothed.peaks(PER_STRETCH).tolist():
                 if score >= LEAST * threshold:
                     path, into_s = stream.file_at(at_s)
                     moments.append(Moment(phrase, ear.mode, score, threshold, path, round(into_s, 2)))

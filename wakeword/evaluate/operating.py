@@ -74,16 +74,16 @@ def set_operating_points(draft: Bundle, dev: Dev, workspace: Path) -> tuple[Bund
     """
     always = _listen(draft, "verifier", dev, workspace, (NOISY,))
     rate = f"{DEFAULT_FA_PER_HOUR:g}"
-    points = _points(draft, always.negative)
+    points = _points(draft, "verifier", always.negative)
     draft = replace(draft, manifest=replace(draft.manifest, thresholds=points, default_fa_per_hour=rate))
     if draft.student is None:
         clean = _listen(draft, "verifier", dev, workspace, (CLEAN,), negative=always.negative)
         return _judged(draft, {"verifier": _joined(always, clean)}), None
     alone = _listen(draft, "student", dev, workspace, (NOISY,))
     gate = _gate(draft, alone, always)
-    draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, alone.negative))
+    draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, "student", alone.negative))
     cascaded = _listen(draft, "cascade", dev, workspace, (NOISY, CLEAN))
-    draft = _with_student(draft, cascade_thresholds=_points(draft, cascaded.negative))
+    draft = _with_student(draft, cascade_thresholds=_points(draft, "cascade", cascaded.negative))
     return _judged(draft, {"cascade": cascaded, "verifier": always, "student": alone}), gate
 
 
@@ -122,8 +122,8 @@ def _gate(draft: Bundle, alone: Listening, always: Listening) -> Gate:
     return choose_gate(pairs, alone.negative, posteriors, manifest.decision, manifest.student)
 
 
-def _points(draft: Bundle, traces: Sequence[Trace]) -> Thresholds:
-    points = calibrate(traces, OPERATING_POINTS, draft.manifest.decision)
+def _points(draft: Bundle, mode: Mode, traces: Sequence[Trace]) -> Thresholds:
+    points = calibrate(traces, OPERATING_POINTS, draft.manifest.decision_of(mode))
     return {
         phrase: {f"{rate:g}": by_rate[rate] for rate in sorted(by_rate)} for phrase, by_rate in points.items()
     }
@@ -132,7 +132,7 @@ def _points(draft: Bundle, traces: Sequence[Trace]) -> Thresholds:
 def _judged(draft: Bundle, modes: Mapping[Mode, Listening]) -> Bundle:
     """The draft with what its scores mean in each mode, and the verdict on its default one."""
     manifest = draft.manifest
-    calibration = {str(mode): _calibration(draft, heard) for mode, heard in modes.items()}
+    calibration = {str(mode): _calibration(draft, mode, heard) for mode, heard in modes.items()}
     heard = modes[manifest.mode]
     figures = dev_figures(manifest, manifest.thresholds_of(manifest.mode), heard.mixed, heard.negative)
     clips = {phrase: int(n.get("train", 0)) for phrase, n in manifest.training.get("clips", {}).items()}
@@ -142,12 +142,12 @@ def _judged(draft: Bundle, modes: Mapping[Mode, Listening]) -> Bundle:
     return replace(draft, manifest=replace(manifest, calibration=calibration, results=results))
 
 
-def _calibration(draft: Bundle, heard: Listening) -> Mapping[str, Calibration]:
+def _calibration(draft: Bundle, mode: Mode, heard: Listening) -> Mapping[str, Calibration]:
     manifest = draft.manifest
     curves = {}
     for phrase in manifest.phrases:
         pairs = [(trace, stream.spoken) for streams in heard.mixed.values() for stream, trace in streams]
-        scores = PhraseScores(phrase, manifest.decision, pairs, heard.negative)
+        scores = PhraseScores(phrase, manifest.decision_of(mode), pairs, heard.negative)
         background = scores.negative_peaks(BACKGROUND_PEAKS)
         curves[phrase] = fit_probability(scores.phrase_peaks(), background.tolist(), scores.hours)
     return curves

@@ -66,7 +66,8 @@ def evaluate(
     """
     path = Path(bundle_path)
     manifest = load_bundle(path).manifest
-    manifest = replace(manifest, thresholds=manifest.thresholds_of(mode or manifest.mode))
+    mode = mode or manifest.mode
+    manifest = replace(manifest, thresholds=manifest.thresholds_of(mode), decision=manifest.decision_of(mode))
     heard = listen(
         partial(bundle_scorer, path, mode),
         pick_clips(clips, manifest.phrases, max_phrases, seed),
