@@ -18,6 +18,7 @@ from wakeword.train.distill import (
     make_lessons,
     soft_maximum,
     step_loss,
+    stretched,
     teacher_logits,
     vary,
 )
@@ -96,6 +97,36 @@ def test_variation_hides_stripes(rng: np.random.Generator) -> None:
     assert (int(bands.min()), int(bands.max())) == (0, 5)
     assert (int(frames.min()), int(frames.max())) == (0, 7)
     assert int(hidden.sum()) == int((bands * 40 + frames * 80 - bands * frames).sum())
+
+
+def test_stretching_spreads_about_the_first_and_mirrors_the_end() -> None:
+    ramp = torch.arange(11.0).view(1, 11, 1).repeat(3, 1, 1)
+    got = stretched(ramp, np.array([1.0, 1.25, 0.8]))[:, :, 0]
+    torch.testing.assert_close(got[0], torch.arange(11.0))
+    torch.testing.assert_close(got[1], torch.arange(11.0) * 0.8)
+    torch.testing.assert_close(got[2], torch.tensor([0, 1.25, 2.5, 3.75, 5, 6.25, 7.5, 8.75, 10, 8.75, 7.5]))
+
+
+def test_variation_by_voice_and_tempo_keeps_the_end_of_the_window(rng: np.random.Generator) -> None:
+    config = DistillConfig(
+        gain_db=0,
+        mask_bands=0,
+        mask_frames=0,
+        mix_share=0,
+        voice_warp=0.1,
+        tempo_warp=0.2,
+        feature_weight=0,
+    )
+    mel = torch.zeros(64, 80, 40)
+    mel[:, 40, 39] = 1  # a peak in the last frame stays there, but moves over the bands
+    got = vary(mel, torch.zeros(64, 2), config, rng)
+    assert float(got[:, :, 39].sum(dim=1).min()) > 0.8
+    peaks = got[:, :, 39].argmax(dim=1)
+    assert (int(peaks.min()), int(peaks.max())) == (36, 44)
+    mel = torch.zeros(64, 80, 40)
+    mel[:, :, 19] = 1
+    where = vary(mel, torch.zeros(64, 2), config, rng)[:, 0].argmax(dim=1)
+    assert (int(where.min()), int(where.max())) == (15, 23)
 
 
 def test_variation_adds_windows_without_a_phrase_as_noise(rng: np.random.Generator) -> None:

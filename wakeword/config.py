@@ -151,6 +151,10 @@ class DistillConfig:
     min_snr_db: float = 0.0
     """Their level over that noise."""
     max_snr_db: float = 20.0
+    voice_warp: float = 0.0
+    """Bands are spread or squeezed by up to this share, as by another length of vocal tract."""
+    tempo_warp: float = 0.0
+    """Frames are spread or squeezed by up to this share. The verifier's features are not: foretell none then."""
     mask_bands: int = 8
     """Widest stripe of bands hidden in a window, 0 = none."""
     mask_frames: int = 12
@@ -165,6 +169,11 @@ class DistillConfig:
             _require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
         for name in ("teacher_share", "mix_share"):
             _require(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        for name in ("voice_warp", "tempo_warp"):
+            _require(self, name, 0 <= getattr(self, name) <= 0.5, "in [0, 0.5]")
+        _require(
+            self, "tempo_warp", not self.tempo_warp or not self.feature_weight, "0 beside feature_weight"
+        )
         _require(self, "max_snr_db", self.min_snr_db <= self.max_snr_db < math.inf, "min_snr_db or more")
         for name in ("warmup", "averaging"):
             _require(self, name, 0 <= getattr(self, name) < 1, "in [0, 1)")

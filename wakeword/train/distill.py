@@ -176,19 +176,35 @@ def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
-    """Windows [B, M, T] in more noise, at another level, a stripe of bands and a stretch of time hidden.
+    """Windows [B, M, T] by other voices, in more noise, at another level, with stripes hidden.
 
     `targets` [n, K] are of the first n windows; the others hold no phrase. The noise is such a window:
     power adds up, and of two powers the larger is most of the sum. The verifier heard the window without it,
     so the student learns to hear through noise.
     """
     batch, bands, frames = mel.shape
+    if config.voice_warp:
+        mel = stretched(mel, rng.uniform(1 - config.voice_warp, 1 + config.voice_warp, batch))
+    if config.tempo_warp:  # about the window's end, near which the phrase ends
+        factors = rng.uniform(1 - config.tempo_warp, 1 + config.tempo_warp, batch)
+        mel = stretched(mel.flip(2).transpose(1, 2), factors).transpose(1, 2).flip(2)
     gains = torch.from_numpy(rng.uniform(-config.gain_db, config.gain_db, batch).astype(np.float32)) / 10
     varied = _in_noise(mel, targets, config, rng) + gains.to(mel.device).view(-1, 1, 1)
     for row in varied:
         row[_stretch(bands, config.mask_bands, rng)] = -MEL_SHIFT  # what the student takes as zero
         row[:, _stretch(frames, config.mask_frames, rng)] = -MEL_SHIFT
     return varied
+
+
+def stretched(x: Tensor, factors: npt.NDArray[np.float64]) -> Tensor:
+    """Rows [B, N, T] spread along N about the first, each by its factor; what is lacking mirrors the end."""
+    n = x.shape[1]
+    at = np.arange(n) / factors[:, None]
+    at = np.clip((n - 1) - np.abs((n - 1) - at), 0, n - 1)
+    low = np.minimum(at.astype(np.int64), n - 2)
+    share = torch.from_numpy((at - low).astype(np.float32)).to(x.device).unsqueeze(2)
+    index = torch.from_numpy(low).to(x.device).unsqueeze(2).expand(-1, -1, x.shape[2])
+    return x.gather(1, index) * (1 - share) + x.gather(1, index + 1) * share
 
 
 def _in_noise(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
