@@ -154,7 +154,7 @@ class DistillConfig:
     voice_warp: float = 0.0
     """Bands are spread or squeezed by up to this share, as by another length of vocal tract."""
     tempo_warp: float = 0.0
-    """Frames are spread or squeezed by up to this share. The verifier's features are not: foretell none then."""
+    """Frames are spread or squeezed by up to this share. The verifier's features are not: foretell none."""
     mask_bands: int = 8
     """Widest stripe of bands hidden in a window, 0 = none."""
     mask_frames: int = 12
