@@ -137,8 +137,8 @@ def report(
     times = (np.arange(len(theirs)) + 1) * HOP_S
     there = Trace(mine.phrases, times, theirs[:, None], mine.audible_hours, mine.seconds)
     lines = [
-        f"openWakeWord {arguments.version} from PyPI, {seconds:.0f} s, {len(spoken)} times {arguments.phrase!r} "
-        f"in background at {SNR_DB:g} dB. Ours fires at {threshold:.3f}, there that is 0.5.",
+        f"openWakeWord {arguments.version} from PyPI, {seconds:.0f} s, {len(spoken)} times "
+        f"{arguments.phrase!r} in background at {SNR_DB:g} dB. Ours fires at {threshold:.3f}, there that is 0.5.",
         "",
         "| host | heard | missed | false accepts | events |",
         "|---|--:|--:|--:|---|",
