@@ -138,7 +138,7 @@ def report(
     there = Trace(mine.phrases, times, theirs[:, None], mine.audible_hours, mine.seconds)
     lines = [
         f"openWakeWord {arguments.version} from PyPI, {seconds:.0f} s, {len(spoken)} times "
-        f"{arguments.phrase!r} in background at {SNR_DB:g} dB. Ours fires at {threshold:.3f}, that one at 0.5.",
+        f"{arguments.phrase!r} in background at {SNR_DB:g} dB. Ours fires at {threshold:.3f}, that at 0.5.",
         "",
         "| host | heard | missed | false accepts | events |",
         "|---|--:|--:|--:|---|",
