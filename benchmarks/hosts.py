@@ -4,8 +4,8 @@
 
 Phrases of the test split in background at 10 dB, as a 16-bit WAV. The page hears it by Chromium's fake
 microphone, in real time. When that begins is Chromium's affair: the page keeps what it heard, and its clock
-is set by where that lies in the stream; its hops then begin elsewhere in the sound. Events agree where phrases
-do, in order, and times as far as `wakeword verify` asks; the largest difference is shown.
+is set by where that lies in the stream; its hops then begin elsewhere in the sound. Events agree where their
+phrases do, in order, and their times as far as `wakeword verify` asks; the largest difference is shown.
 """
 
 from __future__ import annotations
