@@ -44,11 +44,12 @@ class Tolerance:
 
 
 TOLERANCES = {
-    "fp32": Tolerance(1e-3, 1e-3, 0.0),
-    "fp16": Tolerance(0.02, 0.01, 0.01),
-    "int8": Tolerance(0.1, 0.05, 0.05),
-    "int8-static": Tolerance(0.1, 0.05, 0.05),
+    "fp32": Tolerance(1e-3, 1e-4, 0.0),
+    "fp16": Tolerance(0.02, 1e-3, 0.01),
+    "int8": Tolerance(0.1, 0.01, 0.05),
+    "int8-static": Tolerance(0.1, 0.02, 0.08),
 }
+"""Of streams: about five times the mean that benchmarks/precisions.py finds, and over twice its events."""
 
 
 @dataclass
