@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from cost_systems import resident_bytes
+from environments import find_uv
 
 from wakeword.audio import SAMPLE_RATE
 
@@ -32,11 +32,10 @@ Inputs = dict[str, Path]
 
 def make_environment() -> Path:
     """The locked group `bench` with the package itself, apart from .venv; return its Python."""
-    uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
     env = os.environ | {"UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT)}
     options = ["--quiet", "--locked", "--no-default-groups", "--group", "bench"]
     try:
-        subprocess.run([uv, "sync", *options], cwd=ROOT, env=env, check=True)
+        subprocess.run([find_uv(), "sync", *options], cwd=ROOT, env=env, check=True)
     except FileNotFoundError:
         sys.exit("uv is not here; run scripts/test once, or install it: pip install uv")
     return ENVIRONMENT / "bin" / "python"

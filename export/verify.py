@@ -119,10 +119,12 @@ def verify_folder(
         say(f"{variant.name}: {len(streams.streams)} streams, {streams.seconds / 60:.0f} minutes")
         heard.append(_listen(variant, streams, mode))
         rows.append(Row(variant.name, variant.precision, variant.size_bytes, _time(variant)))
-    if only in "node audio int8" and (node := find_node(npm, folder)) and _runs_in_node(description):
+    file = _node_file(description)
+    name = f"node audio {file['precision']}" if file else ""
+    if file and only in name and (node := find_node(npm, folder)):
         say("node")
-        row, said = _node(node, folder, description, manifest, streams, mode)
-        rows.append(row)
+        window_ms, said = _node(node, folder, description, file, streams, mode)
+        rows.append(Row(name, file["precision"], file["bytes"], window_ms))
         heard.append(said)
     for row, said in zip(rows, heard, strict=True):
         _compare(row, said, heard[0], manifest, mode, streams)
@@ -180,33 +182,38 @@ def _time(variant: Variant) -> float:
     return float(np.median(taken)) * 1000
 
 
-def _runs_in_node(description: dict[str, Any]) -> bool:
-    return any(f["input"] == "audio" and f["runtime"] == "onnx" for f in description["files"])
+def _node_file(description: dict[str, Any]) -> dict[str, Any] | None:
+    """The verifier that node hears with, int8 if there is one; None where it can run none."""
+    if not any(f["input"] == "audio" and f["runtime"] == "onnx" for f in description["files"]):
+        return None
+    files: list[dict[str, Any]] = [
+        f for f in description["files"] if f["role"] == "verifier" and f["input"] == "audio"
+    ]
+    return next((f for f in files if f["precision"] == "int8"), files[0])
 
 
 def _node(
     node: NodeHost,
     folder: Path,
     description: dict[str, Any],
-    manifest: Manifest,
+    file: dict[str, Any],
     streams: TestStreams,
     mode: Mode,
-) -> tuple[Row, Heard]:
-    files = [f for f in description["files"] if f["role"] == "verifier" and f["input"] == "audio"]
-    file = next((f for f in files if f["precision"] == "int8"), files[0])
+) -> tuple[float, Heard]:
+    """Milliseconds a window, and what node says."""
 
     def run(samples: Samples, mode: str) -> dict[str, Any]:
         rate = description["default_fa_per_hour"]
         return node.run(folder, samples, mode, rate, file["precision"])
 
+    phrases = tuple(description["phrases"])
     golden = run(_golden_sound(), "verifier")
     traces = []
     for stream, hours in zip(streams.streams, streams.hours, strict=True):
         samples = np.concatenate(list(stream.blocks()))
         heard = run(samples, mode)
-        traces.append(as_trace(heard, manifest.phrases, description["warm_up_hops"], samples, hours))
-    row = Row(f"node audio {file['precision']}", file["precision"], file["bytes"], golden["ms"])
-    return row, Heard(np.asarray(golden["posteriors"], dtype=np.float32), traces)
+        traces.append(as_trace(heard, phrases, description["warm_up_hops"], samples, hours))
+    return float(golden["ms"]), Heard(np.asarray(golden["posteriors"], dtype=np.float32), traces)
 
 
 def _compare(

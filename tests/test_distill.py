@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,15 +109,7 @@ def test_stretching_spreads_about_the_first_and_mirrors_the_end() -> None:
 
 
 def test_variation_by_voice_and_tempo_keeps_the_end_of_the_window(rng: np.random.Generator) -> None:
-    config = DistillConfig(
-        gain_db=0,
-        mask_bands=0,
-        mask_frames=0,
-        mix_share=0,
-        voice_warp=0.1,
-        tempo_warp=0.2,
-        feature_weight=0,
-    )
+    config = replace(STILL, voice_warp=0.1, tempo_warp=0.2, feature_weight=0)
     mel = torch.zeros(64, 80, 40)
     mel[:, 40, 39] = 1  # a peak in the last frame stays there, but moves over the bands
     got = vary(mel, torch.zeros(64, 2), config, rng)

@@ -116,7 +116,7 @@ def gather(
     few = [phrase for phrase in wanted if len(by_phrase[phrase]) < FEW]
     made = {p: _spoken(p, data.synthetic, language, seed, progress) for p in few if data.synthetic}
     chosen = [c for p in wanted for c in _mixed(by_phrase[p], made.get(p, []))]
-    many = [phrase for phrase in wanted if phrase not in few and more_voices and data.synthetic]
+    many = [phrase for phrase in wanted if phrase not in few] if more_voices and data.synthetic else []
     joining, alone = _more_voices(many, data.synthetic, language, seed, progress)
     near, note = _near_phrases(wanted, data.near, language, seed, progress)
     around = given.background or _made_background(wanted, data, language, seed, progress)

@@ -44,7 +44,7 @@ def firmware() -> None:
 @click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
 @click.option("--versions", type=int, default=None, help="Augmented windows per clip [as MODEL was trained].")
 @click.option("--negatives", type=int, default=None, help="Windows of background [as MODEL was trained].")
-@click.option("--synthetic", type=int, default=None, help="Clips of a phrase by machine, for training [300].")
+@click.option("--synthetic", type=int, default=None, help="Clips by machine of a phrase [as MODEL].")
 @click.option("--aware", is_flag=True, help="Quantisation-aware: teach on with the rounding of int8.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Same seed, same result.")
 def train(

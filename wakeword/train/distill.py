@@ -8,7 +8,7 @@ recogniser finds worth noting in speech is most of what a wake word is made of.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,10 @@ class Lessons:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def without_features(self) -> Lessons:
+        """For a student that foretells none: they are not even read."""
+        return replace(self, features=self.features[:, :0])
 
     def batch(
         self, rows: npt.NDArray[np.int64], device: torch.device
@@ -254,6 +258,8 @@ def distil(
     loss diverges or the disk is full.
     """
     device = student.output.weight.device
+    if not config.feature_weight:
+        train, dev = train.without_features(), dev.without_features()
     torch.manual_seed(seed)
     pupil = _Pupil(student, train.features.shape[2], config).to(device)
     groups = [{"params": list(pupil.parameters()), "lr": config.learning_rate}]
