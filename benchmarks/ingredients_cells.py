@@ -27,6 +27,7 @@ from wakeword.train.distill import distil
 from wakeword.train.mine import Background
 from wakeword.train.student import StudentNet, n_parameters
 
+FEATURE_WEIGHT = 0.3
 PIECE_HOPS = 750
 """A student hears a minute at once."""
 
@@ -38,8 +39,8 @@ class Recipe:
     name: str
     teacher: bool = True
     """The verifier's posteriors; without them the labels alone."""
-    features: bool = True
-    """The verifier's features, to be foretold."""
+    features: bool = False
+    """The verifier's features, to be foretold; tempo then stays as it is."""
     hours: bool = True
     """Windows of unlabelled background in each batch."""
     mined: bool = True
@@ -48,16 +49,22 @@ class Recipe:
     """Near phrases, and phrases that break off."""
     varied: bool = True
     """Noise, level and hidden stripes anew each epoch."""
+    voices: bool = True
+    """Other vocal tracts, tempos and channels anew each epoch."""
+    norms: bool = True
+    """Batch normalisation."""
     channels: int = 64
 
 
 ALONE = Recipe(
-    "labels alone", teacher=False, features=False, hours=False, mined=False, near=False, varied=False
+    "labels alone",
+    **dict.fromkeys(("teacher", "hours", "mined", "near", "varied", "voices", "norms"), False),
 )
 STEPS: tuple[tuple[str, dict[str, bool]], ...] = (
     ("+ varied anew each epoch", {"varied": True}),
+    ("+ other voices, tempos and channels", {"voices": True}),
+    ("+ norms", {"norms": True}),
     ("+ the verifier's posteriors", {"teacher": True}),
-    ("+ the verifier's features", {"features": True}),
     ("+ near and broken-off phrases", {"near": True}),
     ("+ unlabelled hours", {"hours": True}),
     ("+ mined false accepts (as trained)", {"mined": True}),
@@ -65,8 +72,8 @@ STEPS: tuple[tuple[str, dict[str, bool]], ...] = (
 LADDER = tuple(accumulate(STEPS, lambda r, step: replace(r, name=step[0], **step[1]), initial=ALONE))
 """Each adds one thing to the one before."""
 VARIANTS = (
-    Recipe("as trained, but labels alone", teacher=False, features=False),
-    Recipe("as trained, but not varied", varied=False),
+    Recipe("as trained, but labels alone", teacher=False),
+    Recipe("as trained, and the verifier's features", features=True),
     Recipe("as trained, half the channels", channels=32),
     Recipe("as trained, twice the channels", channels=128),
 )
@@ -120,6 +127,8 @@ def teach(cell: Cell, settings: Settings) -> StudentNet:
     background = kind(load_hours(settings), WINDOW) if recipe.hours else None
     torch.manual_seed(cell.seed)
     student = StudentNet(PHRASES, StudentConfig(channels=recipe.channels))
+    if not recipe.norms:
+        student.without_norms()
     with tempfile.TemporaryDirectory() as folder:
         distil(
             student,
@@ -132,7 +141,7 @@ def teach(cell: Cell, settings: Settings) -> StudentNet:
             Silent(),
             background,
         )
-    return student.eval()
+    return student.folded()
 
 
 def distill_config(recipe: Recipe, epochs: int) -> DistillConfig:
@@ -140,8 +149,10 @@ def distill_config(recipe: Recipe, epochs: int) -> DistillConfig:
     config = DistillConfig(epochs=epochs)
     if not recipe.teacher:
         config = replace(config, teacher_share=0.0)
-    if not recipe.features:
-        config = replace(config, feature_weight=0.0)
+    if recipe.features:
+        config = replace(config, feature_weight=FEATURE_WEIGHT, tempo_warp=0.0)
+    if not recipe.voices:
+        config = replace(config, voice_warp=0.0, tempo_warp=0.0, style_share=0.0)
     if not recipe.varied:
         config = replace(config, gain_db=0.0, mix_share=0.0, mask_bands=0, mask_frames=0)
     return config

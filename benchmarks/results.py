@@ -49,7 +49,7 @@ def provenance(packages: tuple[str, ...] = ("numpy", "onnxruntime")) -> str:
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     return (
         f"{time.strftime('%Y-%m-%d')}, `{command}`  \n"
-        f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
+        f"{processor()}, {os.cpu_count()} cores{_gpu()}, {platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}; load average {load}"
     )
 
@@ -61,6 +61,12 @@ def processor() -> str:
     except OSError:
         return platform.processor() or "unknown processor"
     return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), "unknown")
+
+
+def _gpu() -> str:
+    """The graphics processor of a benchmark that uses torch and finds one."""
+    torch = sys.modules.get("torch")
+    return f", {torch.cuda.get_device_name()}" if torch is not None and torch.cuda.is_available() else ""
 
 
 def _write(path: Path, text: str) -> None:

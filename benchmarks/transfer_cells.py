@@ -42,7 +42,9 @@ DECISION = DecisionConfig(smoothing_hops=1)
 """Scores come at every third hop, so none are averaged; else as a listener has it."""
 RANDOM_RATE = 5e-4
 """Peak rate of the encoder where it starts from random weights: there is nothing to be kept."""
-SCORED_AT_ONCE = 64
+SCORED_AT_ONCE = 256
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""On a GPU each cell runs the encoder; on a CPU what a frozen one says is computed once for all."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,10 @@ def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
     torch.set_num_threads(1)
     start = time.monotonic()
     windows, streams = load_windows(settings), load_streams(settings)
-    if cell.tune == "head":
+    if cell.tune == "head" and DEVICE.type == "cpu":
         scores, history = _frozen(cell, settings, windows, streams)
     else:
-        scores, history = _retrained(cell, settings, windows, streams)
+        scores, history = _whole(cell, settings, windows, streams)
     traces = {
         name: [
             trace_of(heard, hops, found, PHRASES)
@@ -125,17 +127,18 @@ def _frozen(
     return {name: _posteriors(net.head, features[name]) for name in streams}, history
 
 
-def _retrained(
+def _whole(
     cell: Cell, settings: Settings, windows: dict[str, Windows], streams: Streams
 ) -> tuple[dict[str, npt.NDArray[np.float32]], History]:
-    """The encoder's last blocks too, or all of it, from log-mel."""
+    """Encoder and head from log-mel; of the encoder, what the cell says is trained too."""
     net = build_net(PHRASES, TrainConfig(encoder=ENCODER, blocks=cell.kept, seed=cell.seed))
     optim, random = OptimConfig(), cell.tune == "random"
     if random:
         torch.manual_seed(cell.seed)
         net = WakewordNet(build_encoder(ENCODER, cell.kept), PHRASES, TrainConfig().head)
         optim = replace(optim, encoder_rate=RANDOM_RATE, layer_decay=1.0)
-    apply_policy(net.encoder, choose_policy("all" if random else cell.tune, 0.0, "cpu", cell.kept))
+    net = net.to(DEVICE)
+    apply_policy(net.encoder, choose_policy("all" if random else cell.tune, 0.0, DEVICE.type, cell.kept))
     rows = rows_of(cell, windows["train"])
     dev = np.flatnonzero(windows["dev"].clip_of >= 0)[::2]
     dev = np.concatenate([dev, np.flatnonzero(windows["dev"].clip_of < 0)[: len(dev)]])
@@ -152,7 +155,7 @@ def _retrained(
     return {
         name: _listen(net, StreamRows(part, settings.stride))
         for name, part in streams.items()
-        if name != TEST
+        if name != TEST or DEVICE.type == "cuda"
     }, history
 
 
@@ -164,13 +167,16 @@ def _fit(
     cell: Cell,
 ) -> History:
     """Train as `wakeword train` does, from arrays."""
-    config = replace(OptimConfig(), epochs=cell.epochs)
+    config, device = replace(OptimConfig(), epochs=cell.epochs), next(net.parameters()).device
     wanted = {name: torch.from_numpy(part) for name, part in targets.items()}
 
     def batches(name: str, order: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
         for at in range(0, len(order), config.batch):
             rows = order[at : at + config.batch]
-            yield net(torch.from_numpy(inputs[name][rows].astype(np.float32))), wanted[name][rows]
+            x = torch.from_numpy(inputs[name][rows]).to(device).float()
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                logits = net(x)
+            yield logits.float(), wanted[name][rows].to(device)
 
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
         return (weighted_loss(x, y, config.negative_weight) for x, y in batches("train", order))
@@ -210,14 +216,26 @@ class _FromMel(nn.Module):
 
 
 def _listen(net: WakewordNet, rows: StreamRows) -> npt.NDArray[np.float32]:
-    """Posteriors of a retrained net at every window asked for; its encoder in int8, as exported."""
+    """Posteriors of a retrained net at every window asked for; on a CPU its encoder in int8, as exported."""
+    net.eval()
     if not len(rows):
         return np.zeros((0, len(PHRASES)), dtype=np.float32)
+    if DEVICE.type == "cuda":
+        return _in_batches(net, rows)
     quick = QuickFeatures(_FromMel(net).eval(), rows.render(0))  # type: ignore[arg-type]
-    net.eval()
     with torch.inference_mode():
         found = [
             torch.sigmoid(net.head(quick.features(torch.from_numpy(rows.render(i))[None]).float()))
             for i in range(len(rows))
+        ]
+    return torch.cat(found).numpy()
+
+
+def _in_batches(net: WakewordNet, rows: StreamRows) -> npt.NDArray[np.float32]:
+    starts = range(0, len(rows), SCORED_AT_ONCE)
+    with torch.inference_mode():
+        found = [
+            torch.sigmoid(net(torch.from_numpy(rows.render_rows(i, i + SCORED_AT_ONCE)).to(DEVICE))).cpu()
+            for i in starts
         ]
     return torch.cat(found).numpy()

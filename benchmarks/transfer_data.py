@@ -26,9 +26,8 @@ from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.config import TrainConfig
 from wakeword.evaluate.run import pick_clips, speech_and_noise
-from wakeword.train.distill import MelOnly
 from wakeword.train.encoders import load_encoder
-from wakeword.train.features import cache_features
+from wakeword.train.features import LogMelRows, MelOnly, cache_features
 from wakeword.train.frontend import normalise
 from wakeword.train.head import pool_factor, pool_frames
 from wakeword.train.model import window_frames, window_samples
@@ -50,10 +49,11 @@ class Settings:
     negatives: int = 2_000
     stride: int = 3
     """Hops (80 ms) from one at which a stream is heard to the next."""
-    test_clips: int = 25
+    test_clips: int = 60
     """Of each phrase and SNR."""
-    dev_hours: float = 0.5
-    test_hours: float = 0.5
+    dev_hours: float | None = None
+    """None = all: thresholds are read off it."""
+    test_hours: float = 1.0
     snrs: tuple[str, ...] = ("clean", "10", "5", "0")
     train_clips: int | None = None
     """Of each phrase and split; None = all."""
@@ -100,19 +100,6 @@ class AllDepths(nn.Module):
         return torch.stack(depths, dim=1)
 
 
-class MelRows:
-    """Windows that are there as log-mel, where `cache_features` expects a `WindowSet` to be rendered."""
-
-    def __init__(self, mel: Features) -> None:
-        self._mel = mel
-
-    def __len__(self) -> int:
-        return len(self._mel)
-
-    def render(self, i: int, epoch: int = 0) -> npt.NDArray[np.float32]:
-        return np.asarray(self._mel[i], dtype=np.float32)
-
-
 class StreamRows:
     """The windows of streams at the hops that are asked for."""
 
@@ -128,6 +115,10 @@ class StreamRows:
         k, hop = self._where[i]
         end = frames_at(hop)
         return np.ascontiguousarray(self._mels[k][end - WINDOW : end].T.astype(np.float32))
+
+    def render_rows(self, start: int, end: int) -> npt.NDArray[np.float32]:
+        """Windows `start` to `end`, or the last one [n, 80, T]."""
+        return np.stack([self.render(i) for i in range(start, min(end, len(self)))])
 
     def split(self, rows: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
         """Of rows for all windows, those of each stream."""
@@ -214,7 +205,7 @@ def make_features(settings: Settings, windows: dict[str, Windows], streams: Stre
     assert isinstance(encoder, WhisperEncoder)
     net = AllDepths(encoder).eval()
     quick = QuickFeatures(net, windows["train"].mel[0].astype(np.float32)[:, -WINDOW:])  # type: ignore[arg-type]
-    rows: dict[str, Any] = {split: MelRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
+    rows: dict[str, Any] = {split: LogMelRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
     rows |= {name: StreamRows(part, settings.stride) for name, part in streams.items()}
     for name, part in rows.items():
         _cached(quick, part, _features_path(settings, name))

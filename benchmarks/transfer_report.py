@@ -141,7 +141,7 @@ def _points(panel: Any, rows: dict[Cell, list[dict[str, Any]]], condition: str) 
         cells = sorted((c for c in rows if c.tune == tune), key=_x)
         means = [_shown(float(np.mean(missed(rows[c], condition)))) for c in cells]
         x = [_x(c) * 1.12 for c in cells]
-        label = f"fewer windows, retrained: {TUNE_NAMES[tune]}"
+        label = f"retrained: {TUNE_NAMES[tune]}"
         panel.plot(x, means, marker, color="#444444", markersize=5, fillstyle="none", label=label)
 
 

@@ -47,7 +47,7 @@ def student_graph(
     highest posterior of the hop's steps, and `new_state_<i>`. `metadata` is stored in the file, each value
     as JSON.
     """
-    config = net.config
+    net, config = net.folded(), net.config
     if frames % config.stride:
         raise ExportError(f"hops of {frames} frames do not hold whole steps of {config.stride} frames")
     n_steps, width = frames // config.stride, config.channels

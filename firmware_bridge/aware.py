@@ -28,8 +28,9 @@ class AwareStudent(MicroStudent):
     def __init__(self, student: MicroStudent, windows: Int8) -> None:
         """Copy `student`; ranges of activations are those on `windows`, int8 features [N, F, 40]."""
         super().__init__(student.phrases, student.config)
-        self.load_state_dict(student.state_dict())
-        self._ranges = Ranges(student.eval(), windows).quantisations()
+        folded = student.folded()
+        self.without_norms().load_state_dict(folded.state_dict())
+        self._ranges = Ranges(folded, windows).quantisations()
 
     def hidden(self, mel: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """As `StudentNet.hidden`."""
@@ -50,7 +51,7 @@ class AwareStudent(MicroStudent):
 
     def without_rounding(self) -> MicroStudent:
         """The same weights in a plain student."""
-        plain = MicroStudent(self.phrases, self.config)
+        plain = MicroStudent(self.phrases, self.config).without_norms()
         plain.load_state_dict(self.state_dict())
         return plain.eval()
 

@@ -6,6 +6,7 @@ hard-codes (release 2026.6); the arena is found by running it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ def check_tflite(data: bytes) -> Checked:
     codes = [names.get(max(c.builtinCode, c.deprecatedBuiltinCode), "CUSTOM") for c in model.operatorCodes]
     if unknown := sorted(set(codes) - ALLOWED):
         raise ExportError(f"ESPHome has no operator {unknown[0]}; it has {', '.join(sorted(ALLOWED))}")
+    _require_whole(model, len(codes))
     main = model.subgraphs[0]
     stride = _check_ends(tf, main)
     handles, state_bytes = _variables(tf, model, codes)
@@ -158,6 +160,18 @@ def _list(quantization: Any, name: str) -> list[Any]:
     return [] if values is None else list(values)
 
 
+def _require_whole(model: Any, n_codes: int) -> None:
+    """Every operator and tensor that is referred to is there; ExportError for a damaged file."""
+    for graph in model.subgraphs:
+        n_tensors = len(graph.tensors or ())
+        for i, op in enumerate(graph.operators or ()):
+            tensors = [int(t) for part in (op.inputs, op.outputs) if part is not None for t in part]
+            if not 0 <= op.opcodeIndex < n_codes or not all(-1 <= t < n_tensors for t in tensors):
+                raise ExportError(f"damaged: operator {i} refers to what the file does not hold")
+        if not all(0 <= int(t) < n_tensors for part in (graph.inputs, graph.outputs) for t in part):
+            raise ExportError("damaged: an input or output that the file does not hold")
+
+
 def _variables(tf: Any, model: Any, codes: Sequence[str]) -> tuple[int, int]:
     """How many variables there are, and the bytes of their states."""
     names, sizes = set[bytes](), dict[Any, int]()
@@ -165,10 +179,15 @@ def _variables(tf: Any, model: Any, codes: Sequence[str]) -> tuple[int, int]:
         handles = dict[int, bytes]()
         for op in graph.operators or ():
             code = codes[op.opcodeIndex]
-            if code == "VAR_HANDLE":
-                handles[int(op.outputs[0])] = op.builtinOptions.sharedName
-                names.add(op.builtinOptions.sharedName)
-            elif code == "ASSIGN_VARIABLE":
-                name = handles.get(int(op.inputs[0]))
-                sizes[name] = int(np.prod(graph.tensors[op.inputs[1]].shape))
+            if code not in ("VAR_HANDLE", "ASSIGN_VARIABLE"):
+                continue
+            try:
+                if code == "VAR_HANDLE":
+                    handles[int(op.outputs[0])] = op.builtinOptions.sharedName
+                    names.add(op.builtinOptions.sharedName)
+                else:
+                    shape = graph.tensors[op.inputs[1]].shape
+                    sizes[handles.get(int(op.inputs[0]))] = math.prod(map(int, shape))
+            except (AttributeError, IndexError, TypeError) as err:
+                raise ExportError(f"damaged: a {code} without its name or its tensors") from err
     return len(names), sum(sizes.values())

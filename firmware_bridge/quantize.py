@@ -53,7 +53,7 @@ class Ranges:
     """Runs a student on windows and keeps the range of everything it computes on the way."""
 
     def __init__(self, student: MicroStudent, windows: Int8) -> None:
-        """`windows`: int8 features [N, F, 40]; ExportError for none."""
+        """`student` is folded. `windows`: int8 features [N, F, 40]; ExportError for none."""
         if not len(windows):
             raise ExportError("no windows to find the ranges of activations on")
         self._seen = dict[str, list[npt.NDArray[np.float32]]]()
@@ -75,7 +75,7 @@ class Ranges:
 
 
 def activations(student: MicroStudent, mel: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Everything a student computes that int8 has to hold, by name. Scaled features [B, 40, F]."""
+    """Everything a folded student computes that int8 has to hold, by name. Scaled features [B, 40, F]."""
     x = torch.relu(student.stem(mel[:, :, mel.shape[2] % student.config.stride :] / MEL_SCALE + 1))
     yield "stem", x
     states = student.zero_states(len(mel))
@@ -92,7 +92,7 @@ def activations(student: MicroStudent, mel: Tensor) -> Iterator[tuple[str, Tenso
 
 def quantise(student: MicroStudent, phrase: str, windows: Int8) -> QuantisedNet:
     """The student in integers, for one of its phrases. `windows`: int8 features [N, F, 40] of training."""
-    student = student.eval().cpu()
+    student = student.folded()
     ranges, stride = Ranges(student, windows), student.config.stride
     source = Quantisation(INPUT_SCALE, INPUT_ZERO_POINT)
     weights, bias = _numbers(student.stem)

@@ -149,4 +149,4 @@ def test_each_recipe_of_the_ladder_adds_one_thing(benchmark: Any) -> None:
         assert len(differ) == 1 and getattr(after, differ[0]) is True
     assert cells.LADDER[-1] == cells.Recipe(cells.LADDER[-1].name)
     assert len({cells.Cell(r, 1, 6).name() for r in cells.RECIPES}) == len(cells.RECIPES)
-    assert cells.distill_config(cells.Recipe("full"), 8) == cells.DistillConfig()
+    assert cells.distill_config(cells.Recipe("full"), 8) == cells.DistillConfig(epochs=8)

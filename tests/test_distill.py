@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import CONFIG, PHRASES, sounds, tiny_net
+from torch.nn import functional
 
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.config import DistillConfig, StudentConfig
@@ -28,7 +29,9 @@ from wakeword.train.student import StudentNet
 from wakeword.train.windows import WindowSet
 
 SMALL = StudentConfig(channels=16, kernel=3, dilations=(1, 2, 4))
-STILL = DistillConfig(gain_db=0, mix_share=0, mask_bands=0, mask_frames=0)
+STILL = DistillConfig(
+    gain_db=0, mix_share=0, style_share=0, voice_warp=0, tempo_warp=0, mask_bands=0, mask_frames=0
+)
 
 
 class Quiet:
@@ -81,9 +84,7 @@ def test_variation_changes_level_alone_when_that_is_asked(rng: np.random.Generat
     mel = torch.randn(6, 80, 40)
     targets = torch.zeros(6, 2)
     assert torch.equal(vary(mel, targets, STILL, rng), mel)
-    louder = (
-        vary(mel, targets, DistillConfig(gain_db=10, mix_share=0, mask_bands=0, mask_frames=0), rng) - mel
-    )
+    louder = vary(mel, targets, replace(STILL, gain_db=10), rng) - mel
     per_window = louder.mean(dim=(1, 2))
     assert float(per_window.abs().max()) <= 1
     assert float(per_window.std()) > 0.1
@@ -91,7 +92,7 @@ def test_variation_changes_level_alone_when_that_is_asked(rng: np.random.Generat
 
 
 def test_variation_hides_stripes(rng: np.random.Generator) -> None:
-    config = DistillConfig(gain_db=0, mix_share=0, mask_bands=5, mask_frames=7)
+    config = replace(STILL, mask_bands=5, mask_frames=7)
     mel = torch.randn(64, 80, 40) + 20
     hidden = vary(mel, torch.zeros(64, 2), config, rng) == -4
     bands, frames = hidden.all(dim=2).sum(dim=1), hidden.all(dim=1).sum(dim=1)
@@ -101,15 +102,16 @@ def test_variation_hides_stripes(rng: np.random.Generator) -> None:
 
 
 def test_stretching_spreads_about_the_first_and_mirrors_the_end() -> None:
-    ramp = torch.arange(11.0).view(1, 11, 1).repeat(3, 1, 1)
-    got = stretched(ramp, np.array([1.0, 1.25, 0.8]))[:, :, 0]
+    ramp, factors = torch.arange(11.0).view(1, 11, 1).repeat(3, 1, 2), np.array([1.0, 1.25, 0.8])
+    got = stretched(ramp, 0, factors)[:, :, 0]
+    assert torch.equal(stretched(ramp.transpose(1, 2), 1, factors)[:, 0], got)
     torch.testing.assert_close(got[0], torch.arange(11.0))
     torch.testing.assert_close(got[1], torch.arange(11.0) * 0.8)
     torch.testing.assert_close(got[2], torch.tensor([0, 1.25, 2.5, 3.75, 5, 6.25, 7.5, 8.75, 10, 8.75, 7.5]))
 
 
 def test_variation_by_voice_and_tempo_keeps_the_end_of_the_window(rng: np.random.Generator) -> None:
-    config = replace(STILL, voice_warp=0.1, tempo_warp=0.2, feature_weight=0)
+    config = replace(STILL, voice_warp=0.1, tempo_warp=0.2)
     mel = torch.zeros(64, 80, 40)
     mel[:, 40, 39] = 1  # a peak in the last frame stays there, but moves over the bands
     got = vary(mel, torch.zeros(64, 2), config, rng)
@@ -122,9 +124,31 @@ def test_variation_by_voice_and_tempo_keeps_the_end_of_the_window(rng: np.random
     assert (int(where.min()), int(where.max())) == (15, 23)
 
 
+def test_variation_by_style_lies_between_two_windows(rng: np.random.Generator) -> None:
+    """Each band keeps its course over time, at a level and spread between its own and the other's."""
+    mel = torch.randn(2, 80, 400) * torch.tensor([1.0, 3.0]).view(2, 1, 1) + torch.tensor([0.0, 5.0]).view(
+        2, 1, 1
+    )
+    taken = np.zeros(2)
+    for _ in range(40):
+        got = vary(mel, torch.zeros(2, 2), replace(STILL, style_share=1), rng)
+        means, spreads = got.mean(dim=2), got.std(dim=2)
+        for one, other in ((0, 1), (1, 0)):
+            # A permutation of two may leave both as they are.
+            moved = (means[one] - mel[one].mean(dim=1)) / (mel[other].mean(dim=1) - mel[one].mean(dim=1))
+            assert float(moved.min()) > -1e-3 and float(moved.max()) < 1 + 1e-3
+            assert float(moved.std()) < 1e-3
+            wider = (spreads[one] - mel[one].std(dim=1)) / (mel[other].std(dim=1) - mel[one].std(dim=1))
+            torch.testing.assert_close(wider, moved, rtol=0, atol=5e-3)
+            taken[one] = max(taken[one], float(moved.mean()))
+            centred = got[one] - means[one].unsqueeze(1), mel[one] - mel[one].mean(dim=1, keepdim=True)
+            assert float(functional.cosine_similarity(*centred).min()) > 0.999
+    assert taken.min() > 0.9
+
+
 def test_variation_adds_windows_without_a_phrase_as_noise(rng: np.random.Generator) -> None:
     """Ten decibels under the phrase, and nothing of what is said in the other phrases."""
-    config = DistillConfig(gain_db=0, mask_bands=0, mask_frames=0, mix_share=1, min_snr_db=10, max_snr_db=10)
+    config = replace(STILL, mix_share=1, min_snr_db=10, max_snr_db=10)
     mel = torch.zeros(3, 80, 40)
     mel[0, 3], mel[1, 5], mel[2] = 2.0, 2.0, -1.0
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
@@ -157,7 +181,9 @@ def toy_lessons(n: int, seed: int) -> Lessons:
 def test_a_student_learns_and_foretells(tmp_path: Path) -> None:
     torch.manual_seed(1)
     net = StudentNet(PHRASES, SMALL)
-    config = DistillConfig(epochs=8, batch=32, learning_rate=1e-2, averaging=0.8)
+    config = DistillConfig(
+        epochs=8, batch=32, learning_rate=1e-2, averaging=0.8, feature_weight=0.3, tempo_warp=0
+    )
     train, dev = toy_lessons(256, 1), toy_lessons(64, 2)
     history = distil(net, train, dev, config, tmp_path, "key", 1, Quiet())
     assert len(history.dev_loss) == 8
@@ -176,6 +202,6 @@ def test_without_features_and_with_another_stride(tmp_path: Path) -> None:
     net = StudentNet(PHRASES, StudentConfig(channels=8, kernel=3, dilations=(1,), stride=3))
     lessons = toy_lessons(32, 1)
     for weight in (0.0, 0.5):
-        config = DistillConfig(epochs=1, batch=16, feature_weight=weight)
+        config = replace(STILL, epochs=1, batch=16, feature_weight=weight)
         history = distil(net, lessons, lessons, config, tmp_path / str(weight), "key", 1, Quiet())
         assert np.isfinite(history.dev_loss).all()

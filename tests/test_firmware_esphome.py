@@ -75,6 +75,13 @@ def scale(which: str, value: float) -> Callable[[Any, Any], None]:
     return lambda tf, model: setattr(end(model, which).quantization, "scale", [value])
 
 
+def first(model: Any, name: str) -> Any:
+    """The first operator of this kind."""
+    code = getattr(schema().BuiltinOperator, name)
+    kinds = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    return next(op for graph in model.subgraphs for op in graph.operators if kinds[op.opcodeIndex] == code)
+
+
 def operator(tf: Any, model: Any) -> None:
     model.operatorCodes[1].builtinCode = tf.BuiltinOperator.SOFTMAX
     model.operatorCodes[1].deprecatedBuiltinCode = tf.BuiltinOperator.SOFTMAX
@@ -90,6 +97,11 @@ def operator(tf: Any, model: Any) -> None:
         (lambda tf, m: setattr(end(m, "outputs"), "shape", [1, 2]), "reads"),
         (lambda tf, m: setattr(end(m, "outputs"), "type", tf.TensorType.INT8), "not uint8"),
         (lambda tf, m: setattr(m, "version", 2), "schema version 2"),
+        (lambda tf, m: setattr(first(m, "VAR_HANDLE"), "opcodeIndex", 99), "operator . refers"),
+        (lambda tf, m: setattr(first(m, "CONV_2D"), "inputs", [0, 1, 9999]), "refers to what"),
+        (lambda tf, m: setattr(m.subgraphs[0], "inputs", [9999]), "an input or output"),
+        (lambda tf, m: setattr(first(m, "VAR_HANDLE"), "builtinOptions", None), "VAR_HANDLE without"),
+        (lambda tf, m: setattr(first(m, "ASSIGN_VARIABLE"), "inputs", []), "ASSIGN_VARIABLE without"),
     ],
 )
 def test_what_esphome_would_not_run(change: Callable[[Any, Any], None], says: str) -> None:

@@ -87,6 +87,23 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+def test_folded_says_the_same_by_convolutions_alone() -> None:
+    net = make_net()
+    for norm in net.norms:
+        assert isinstance(norm, torch.nn.BatchNorm1d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        for values in (norm.running_mean, norm.bias.data):
+            values.normal_()
+        for values in (norm.running_var, norm.weight.data):
+            values.uniform_(0.5, 2.0)
+    plain = net.folded()
+    assert not [m for m in plain.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    mel = torch.from_numpy(log_mel(sounds(1.0))[None, :, :48])
+    with torch.inference_mode():
+        torch.testing.assert_close(plain(mel)[0], net(mel)[0], rtol=1e-4, atol=1e-4)
+        assert float((net.without_norms()(mel)[0] - plain(mel)[0]).abs().max()) > 0.1
+
+
 def test_another_frontend_and_the_size() -> None:
     config = StudentConfig(n_features=40, stride=3)
     net = StudentNet(("a",), config)

@@ -127,7 +127,7 @@ class StudentConfig:
 class DistillConfig:
     """How the student learns from the verifier."""
 
-    epochs: int = 8
+    epochs: int = 14
     batch: int = 128
     learning_rate: float = 2e-3
     """Peak rate."""
@@ -140,24 +140,26 @@ class DistillConfig:
     """Weight of a window without the phrase in the loss."""
     teacher_share: float = 0.5
     """Share of the verifier's posterior in what the student is to say; the rest is the label."""
-    feature_weight: float = 0.3
+    feature_weight: float = 0.0
     """Weight of the verifier's features, which the student is to foretell; 0 = leave them out."""
     background: int = 64
     """Windows of plain background added to each batch; half of them are where the student nearly fired."""
-    gain_db: float = 6.0
+    gain_db: float = 3.0
     """Windows are made louder or softer by up to this much, anew each epoch."""
     mix_share: float = 0.5
     """Share of windows to which another, without a phrase, is added as noise, anew each epoch."""
     min_snr_db: float = 0.0
     """Their level over that noise."""
     max_snr_db: float = 20.0
-    voice_warp: float = 0.0
+    style_share: float = 0.5
+    """Share of windows whose bands take on, in part, the level and spread of another window's."""
+    voice_warp: float = 0.06
     """Bands are spread or squeezed by up to this share, as by another length of vocal tract."""
-    tempo_warp: float = 0.0
+    tempo_warp: float = 0.12
     """Frames are spread or squeezed by up to this share. The verifier's features are not: foretell none."""
-    mask_bands: int = 8
+    mask_bands: int = 24
     """Widest stripe of bands hidden in a window, 0 = none."""
-    mask_frames: int = 12
+    mask_frames: int = 30
     """Longest stretch of frames hidden in a window, 0 = none."""
 
     def __post_init__(self) -> None:
@@ -167,7 +169,7 @@ class DistillConfig:
             _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
         for name in ("weight_decay", "feature_weight", "gain_db"):
             _require(self, name, 0 <= getattr(self, name) < math.inf, "0 or more")
-        for name in ("teacher_share", "mix_share"):
+        for name in ("teacher_share", "mix_share", "style_share"):
             _require(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
         for name in ("voice_warp", "tempo_warp"):
             _require(self, name, 0 <= getattr(self, name) <= 0.5, "in [0, 0.5]")

@@ -20,9 +20,8 @@ from torch.nn import functional
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
 from wakeword.clips.augment import DEFAULT_AUGMENTATION
 from wakeword.config import DistillConfig
-from wakeword.train.features import BATCH, MakesFeatures, cache_features
+from wakeword.train.features import BATCH, MakesFeatures, cache_encoded, cache_log_mel
 from wakeword.train.finetune import window_weights
-from wakeword.train.frontend import LogMel
 from wakeword.train.head import HEAD_HZ
 from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet
@@ -35,6 +34,8 @@ FEATURE_DELAY_S = 0.16
 LATE_S = DEFAULT_AUGMENTATION.max_after_s + 0.2
 """A phrase ends within this last part of its window; whatever fires earlier has not heard it out."""
 EARLY_WEIGHT = 0.5
+STYLE_BETA = 0.3
+"""Of the beta distribution of how much of its own style a window keeps: mostly nearly all or nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,23 +67,6 @@ class Lessons:
         return mel, targets, teacher, features
 
 
-class MelOnly(nn.Module):
-    """Stands where `cache_features` expects a verifier, and gives the log-mel itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_mel = LogMel()
-
-    def encoder_input(self, audio: Tensor) -> Tensor:
-        """Log-mel [B, 80, T] of audio [B, N]."""
-        mel: Tensor = self.log_mel(audio)
-        return mel
-
-    def features(self, x: Tensor) -> Tensor:
-        """The same."""
-        return x
-
-
 def make_lessons(
     net: WakewordNet,
     windows: WindowSet,
@@ -97,12 +81,8 @@ def make_lessons(
     that leaves the encoder as it is; `<path>-mel.npy` the log-mel. `key` as in `cache_features`, `frozen` as
     in `fine_tune`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    progress.start(f"features of {path.name} windows", len(windows))
-    features = cache_features(frozen or net, windows, path.with_suffix(".npy"), key, progress.advance)
-    progress.start(f"log-mel of {path.name} windows", len(windows))
-    mel_path = path.with_name(f"{path.name}-mel.npy")
-    mel = cache_features(MelOnly(), windows, mel_path, key, progress.advance)
+    features = cache_encoded(frozen or net, windows, path, key, progress, takes_mel=True)
+    mel = cache_log_mel(windows, path, key, progress)
     return Lessons(mel, windows.targets, teacher_logits(net, features), features)
 
 
@@ -180,7 +160,7 @@ def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
 
 
 def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
-    """Windows [B, M, T] by other voices, in more noise, at another level, with stripes hidden.
+    """Windows [B, M, T] by other voices, over other channels, in more noise, with stripes hidden.
 
     `targets` [n, K] are of the first n windows; the others hold no phrase. The noise is such a window:
     power adds up, and of two powers the larger is most of the sum. The verifier heard the window without it,
@@ -188,10 +168,12 @@ def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Gen
     """
     batch, bands, frames = mel.shape
     if config.voice_warp:
-        mel = stretched(mel, rng.uniform(1 - config.voice_warp, 1 + config.voice_warp, batch))
+        mel = stretched(mel, 0, rng.uniform(1 - config.voice_warp, 1 + config.voice_warp, batch))
     if config.tempo_warp:  # about the window's end, near which the phrase ends
         factors = rng.uniform(1 - config.tempo_warp, 1 + config.tempo_warp, batch)
-        mel = stretched(mel.flip(2).transpose(1, 2), factors).transpose(1, 2).flip(2)
+        mel = stretched(mel.flip(2), 1, factors).flip(2)
+    if config.style_share:
+        mel = _restyled(mel, config.style_share, rng)
     gains = torch.from_numpy(rng.uniform(-config.gain_db, config.gain_db, batch).astype(np.float32)) / 10
     varied = _in_noise(mel, targets, config, rng) + gains.to(mel.device).view(-1, 1, 1)
     for row in varied:
@@ -200,15 +182,41 @@ def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Gen
     return varied
 
 
-def stretched(x: Tensor, factors: npt.NDArray[np.float64]) -> Tensor:
-    """Rows [B, N, T] spread along N about the first, each by its factor; what is lacking mirrors the end."""
-    n = x.shape[1]
+def stretched(x: Tensor, axis: int, factors: npt.NDArray[np.float64]) -> Tensor:
+    """Windows [B, M, T] spread along M (`axis` 0) or T (1) about the first, each by its factor.
+
+    What is lacking at the end mirrors it.
+    """
+    n = x.shape[1 + axis]
     at = np.arange(n) / factors[:, None]
     at = np.clip((n - 1) - np.abs((n - 1) - at), 0, n - 1)
     low = np.minimum(at.astype(np.int64), n - 2)
-    share = torch.from_numpy((at - low).astype(np.float32)).to(x.device).unsqueeze(2)
-    index = torch.from_numpy(low).to(x.device).unsqueeze(2).expand(-1, -1, x.shape[2])
-    return x.gather(1, index) * (1 - share) + x.gather(1, index + 1) * share
+    shares = torch.from_numpy((at - low).astype(np.float32)).to(x.device)
+    if axis == 0:
+        shares = shares.unsqueeze(2)
+    # Window by window: a gather of them all at once takes six times as long on a CPU.
+    return torch.stack(
+        [
+            torch.lerp(window.index_select(axis, index), window.index_select(axis, index + 1), share)
+            for window, index, share in zip(x, torch.from_numpy(low).to(x.device), shares, strict=True)
+        ]
+    )
+
+
+def _restyled(mel: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """A share of the windows with the mean and spread of each band drawn towards another window's.
+
+    MixStyle (Zhou et al. 2021, https://arxiv.org/abs/2104.02008), over bands: they carry most of what tells
+    one voice, microphone or room from another.
+    """
+    batch = len(mel)
+    kept = np.where(rng.random(batch) < share, rng.beta(STYLE_BETA, STYLE_BETA, batch), 1.0)
+    own = torch.from_numpy(kept.astype(np.float32)).to(mel.device).view(-1, 1, 1)
+    other = torch.from_numpy(rng.permutation(batch)).to(mel.device)
+    mean = mel.mean(dim=2, keepdim=True)
+    spread = ((mel * mel).mean(dim=2, keepdim=True) - mean * mean).clamp_min(1e-6).sqrt()
+    factor = own + (1 - own) * spread[other] / spread
+    return mel * factor + own * mean + (1 - own) * mean[other] - mean * factor
 
 
 def _in_noise(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:

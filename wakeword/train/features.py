@@ -1,4 +1,7 @@
-"""Encoder features of every window, computed once and kept on disk while only the head is trained."""
+"""Log-mel and encoder features of every window, computed once and kept on disk.
+
+Windows are rendered once: a head's features are computed from the log-mel that is kept for the student too.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,25 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wakeword.errors import TrainingError
 from wakeword.machine import processors
-from wakeword.train.windows import WindowSet
+from wakeword.train.frontend import LogMel
+from wakeword.train.run import Progress
 
 BATCH = 32
+
+
+class Renders(Protocol):
+    """N windows: a `WindowSet`, or what stands for one."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def render(self, i: int, epoch: int = 0) -> npt.NDArray[np.float32]:
+        """Window i: samples, or log-mel for what takes that."""
 
 
 class MakesFeatures(Protocol):
@@ -38,6 +52,61 @@ class MakesFeatures(Protocol):
         """The same, without dropout."""
 
 
+class MelOnly(nn.Module):
+    """Stands where `cache_features` expects a net, and gives the log-mel itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_mel = LogMel()
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        """Log-mel [B, 80, T] of audio [B, N]."""
+        mel: Tensor = self.log_mel(audio)
+        return mel
+
+    def features(self, x: Tensor) -> Tensor:
+        """The same."""
+        return x
+
+
+class FromMel:
+    """A net as `cache_features` takes it, for windows that are there as log-mel."""
+
+    def __init__(self, net: MakesFeatures) -> None:
+        self.net = net
+
+    def encoder_input(self, mel: Tensor) -> Tensor:
+        """The same."""
+        return mel
+
+    def features(self, x: Tensor) -> Tensor:
+        """The net's."""
+        return self.net.features(x)
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The net's."""
+        return self.net.parameters()
+
+    def eval(self) -> FromMel:
+        """The same, without dropout."""
+        self.net.eval()
+        return self
+
+
+class LogMelRows:
+    """Windows that are there as log-mel [N, 80, T]."""
+
+    def __init__(self, mel: npt.NDArray[np.float16]) -> None:
+        self._mel = mel
+
+    def __len__(self) -> int:
+        return len(self._mel)
+
+    def render(self, i: int, epoch: int = 0) -> npt.NDArray[np.float32]:
+        """Log-mel of window i [80, T]."""
+        return np.asarray(self._mel[i], dtype=np.float32)
+
+
 class _Blocks(Dataset[Tensor]):
     """Blocks of windows, made in the loader's worker processes: samples [B, N], or their features [B, F, D].
 
@@ -47,7 +116,7 @@ class _Blocks(Dataset[Tensor]):
 
     def __init__(
         self,
-        windows: WindowSet,
+        windows: Renders,
         order: npt.NDArray[np.int64],
         batch: int,
         epoch: int,
@@ -71,15 +140,33 @@ def _features(net: MakesFeatures, samples: Tensor) -> Tensor:
 
 
 def render_batches(
-    windows: WindowSet, order: npt.NDArray[np.int64], batch: int, epoch: int, net: MakesFeatures | None = None
+    windows: Renders, order: npt.NDArray[np.int64], batch: int, epoch: int, net: MakesFeatures | None = None
 ) -> Iterator[Tensor]:
     """Windows in order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
     blocks = _Blocks(windows, order, batch, epoch, net)
     yield from DataLoader(blocks, batch_size=None, num_workers=min(processors(), len(blocks)))
 
 
+def cache_log_mel(windows: Renders, path: Path, key: str, progress: Progress) -> npt.NDArray[np.float16]:
+    """Log-mel of all windows [N, 80, T], kept in `<path>-mel.npy`; `key` as in `cache_features`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    progress.start(f"log-mel of {path.name} windows", len(windows))
+    return cache_features(MelOnly(), windows, path.with_name(f"{path.name}-mel.npy"), key, progress.advance)
+
+
+def cache_encoded(
+    net: MakesFeatures, windows: Renders, path: Path, key: str, progress: Progress, takes_mel: bool
+) -> npt.NDArray[np.float16]:
+    """Features of all windows [N, F, D], kept in `<path>.npy`; from their log-mel if the net takes that."""
+    if takes_mel:
+        windows, net = LogMelRows(cache_log_mel(windows, path, key, progress)), FromMel(net)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    progress.start(f"features of {path.name} windows", len(windows))
+    return cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)
+
+
 def cache_features(
-    net: MakesFeatures, windows: WindowSet, path: Path, key: str, advance: Callable[[int], None]
+    net: MakesFeatures, windows: Renders, path: Path, key: str, advance: Callable[[int], None]
 ) -> npt.NDArray[np.float16]:
     """Features of all windows [N, F, D], from disk where they are there already.
 
@@ -108,7 +195,7 @@ def cache_features(
 
 
 def _computed(
-    net: MakesFeatures, windows: WindowSet, order: npt.NDArray[np.int64]
+    net: MakesFeatures, windows: Renders, order: npt.NDArray[np.int64]
 ) -> Iterator[npt.NDArray[np.float16]]:
     device = next(net.parameters(), torch.empty(0)).device
     on_cpu = device.type == "cpu"

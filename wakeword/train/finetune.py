@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wakeword.config import OptimConfig
-from wakeword.train.features import MakesFeatures, cache_features, render_batches
+from wakeword.train.features import MakesFeatures, cache_encoded, render_batches
 from wakeword.train.model import WakewordNet
 from wakeword.train.policy import Policy, apply_policy, parameter_groups
 from wakeword.train.run import History, Progress, Run
@@ -68,7 +68,7 @@ def fine_tune(
     """
     apply_policy(net.encoder, policy)
     sets = [
-        _examples(frozen or net, w, policy, workspace / name, key, progress)
+        _examples(frozen or net, w, policy, workspace / name, key, progress, net.encoder.input == "mel")
         for name, w in (("train", train), ("dev", dev))
     ]
     n_dev = len(dev)
@@ -91,14 +91,17 @@ def fine_tune(
 
 
 def _examples(
-    net: MakesFeatures, windows: WindowSet, policy: Policy, path: Path, key: str, progress: Progress
+    net: MakesFeatures,
+    windows: WindowSet,
+    policy: Policy,
+    path: Path,
+    key: str,
+    progress: Progress,
+    takes_mel: bool,
 ) -> _Examples:
     if policy.name != "head":
         return _Examples(windows, None)
-    progress.start(f"features of {path.name} windows", len(windows))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    net.eval()
-    return _Examples(windows, cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance))
+    return _Examples(windows, cache_encoded(net, windows, path, key, progress, takes_mel))
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, negative_weight: float) -> Tensor:

@@ -96,7 +96,10 @@ class Run:
         chosen = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         self.trained = {n: p for n, p in net.named_parameters() if id(p) in chosen}
         self.average = {n: p.detach().clone() for n, p in self.trained.items()}
-        self.best = {n: p.clone() for n, p in self.average.items()}
+        kept = net.state_dict()
+        self.buffers = {n: b for n, b in net.named_buffers() if n in kept}
+        """What a norm has seen; kept with the weights, not averaged."""
+        self.best = self._averaged()
         self.epoch = self.step = 0
         self.n_windows = n_windows
         self.total = config.epochs * math.ceil(n_windows / config.batch)
@@ -127,7 +130,7 @@ class Run:
         )
         self.history.dev_loss.append(self._dev_loss(dev_losses))
         if self.history.dev_loss[-1] <= min(self.history.dev_loss):
-            self.best = {n: p.clone() for n, p in self.average.items()}
+            self.best = self._averaged()
         self.epoch += 1
         self._save()
 
@@ -163,8 +166,11 @@ class Run:
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(weights[name])
+            for name, value in weights.items():
+                (self.trained[name] if name in self.trained else self.buffers[name]).copy_(value)
+
+    def _averaged(self) -> dict[str, Tensor]:
+        return {n: t.clone() for n, t in (*self.average.items(), *self.buffers.items())}
 
     def _save(self) -> None:
         tensors = {f"{part}/{n}": t for part, weights in self._weights().items() for n, t in weights.items()}
@@ -174,7 +180,8 @@ class Run:
         save_checkpoint(self.folder, tensors, meta)
 
     def _weights(self) -> dict[str, dict[str, Tensor]]:
-        return {"current": dict(self.trained), "average": self.average, "best": self.best}
+        current = {**self.trained, **self.buffers}
+        return {"current": current, "average": self.average, "best": self.best}
 
     def _restore(self) -> None:
         """Go on from the checkpoint, if there is one with the same key; TrainingError for a damaged one."""

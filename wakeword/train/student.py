@@ -1,16 +1,20 @@
 """The student: a small causal network that follows a stream and is cheap enough to hear everything.
 
     mel  |s|s|s|s|...   `stride` frames make one step: a product without overlap, so the stem needs no state
-    block               causal convolution over the last kernel x dilation steps + ReLU, added to its input
+    block               causal convolution over kernel x dilation steps + norm + ReLU, added to its input
     output              one logit per phrase and step
 
-Only convolutions, additions and ReLU: what int8 kernels of any microcontroller compute. The convolutions
-are dense: at this size a depthwise and a pointwise one together take longer, on hosts and in training alike.
+Only convolutions, additions and ReLU: what int8 kernels of any microcontroller compute. The norms (batch
+normalisation, Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167) are for training; `folded` makes them
+part of the convolutions. These are dense: at this size a depthwise and a pointwise one together take longer,
+on hosts and in training alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +24,10 @@ from wakeword.errors import UsageError
 
 MEL_SHIFT, MEL_SCALE = 4.0, 4.0
 """What comes in is (x + 4) / 4: log10 power of talk at any level then lies within about ±1.5."""
+NORM_MOMENTUM = 0.05
+"""Share of a batch in the running mean and variance that stand for all batches later."""
+
+AnyStudent = TypeVar("AnyStudent", bound="StudentNet")
 
 
 class StudentNet(nn.Module):
@@ -38,6 +46,10 @@ class StudentNet(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Conv1d(width, width, config.kernel, dilation=dilation) for dilation in config.dilations
         )
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(width, momentum=NORM_MOMENTUM) for _ in range(1 + len(config.dilations))
+        )
+        """Of the stem, then of each block."""
         self.output = nn.Conv1d(width, len(self.phrases), 1)
         self._start()
 
@@ -61,12 +73,13 @@ class StudentNet(nn.Module):
         """What the last block says of each step. mel [B, M, T] -> [B, C, T / stride], new states."""
         if mel.shape[2] % self.config.stride:
             raise UsageError(f"{mel.shape[2]} frames are no whole number of steps of {self.config.stride}")
-        x = torch.relu(self.stem((mel + MEL_SHIFT) / MEL_SCALE))
+        stem_norm, *norms = self.norms
+        x = torch.relu(stem_norm(self.stem((mel + MEL_SHIFT) / MEL_SCALE)))
         after = []
-        for block, state in zip(self.blocks, states, strict=True):
+        for block, norm, state in zip(self.blocks, norms, states, strict=True):
             seen = torch.cat([state, x], dim=2)
             after.append(seen[:, :, seen.shape[2] - state.shape[2] :])
-            x = x + torch.relu(block(seen))
+            x = x + torch.relu(norm(block(seen)))
         return x, after
 
     def forward(self, mel: Tensor, states: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
@@ -74,6 +87,30 @@ class StudentNet(nn.Module):
         x, after = self.hidden(mel, self.zero_states(len(mel)) if states is None else states)
         logits: Tensor = self.output(x)
         return logits.transpose(1, 2), after
+
+    def without_norms(self: AnyStudent) -> AnyStudent:
+        """This student, its norms gone: what they did is lost."""
+        self.norms = nn.ModuleList(nn.Identity() for _ in self.norms)
+        return self
+
+    def folded(self: AnyStudent) -> AnyStudent:
+        """A copy on the CPU, in evaluation mode, that says the same by convolutions alone."""
+        plain = deepcopy(self).cpu().eval()
+        with torch.no_grad():
+            for layer, norm in zip((plain.stem, *plain.blocks), plain.norms, strict=True):
+                _fold(layer[-1] if isinstance(layer, nn.Sequential) else layer, norm)
+        return plain.without_norms()
+
+
+def _fold(conv: nn.Module, norm: nn.Module) -> None:
+    """Make a norm part of the convolution before it."""
+    if not isinstance(norm, nn.BatchNorm1d):
+        return
+    assert isinstance(conv, nn.Conv1d) and conv.bias is not None
+    assert norm.running_mean is not None and norm.running_var is not None
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    conv.weight.mul_(factor.view(-1, 1, 1))
+    conv.bias.copy_((conv.bias - norm.running_mean) * factor + norm.bias)
 
 
 def n_parameters(net: nn.Module) -> int:
