@@ -114,7 +114,7 @@ def train_firmware(request: Request, progress: Bars) -> list[FirmwareModel]:
     settings = replace(settings, data=replace(settings.data, **request.data), seed=request.seed)
     given = read_given(net.phrases, request.clips, request.background)
     progress.start("recordings", 1)
-    made_up = gather(given, settings.data, settings.language, settings.seed, progress.track, more_voices=True)
+    made_up = gather(given, settings.data, settings.language, settings.seed, progress.track)
     recordings = made_up.without(request.drop)
     key, work = _key(net, settings, recordings, request.drop), request.folder / "work"
     material = _material(net, settings, recordings, request.drop, work, key, progress)
@@ -207,13 +207,12 @@ def _key(net: WakewordNet, settings: TrainConfig, recordings: Recordings, drop: 
 
 
 def _facts(settings: TrainConfig, recordings: Recordings, phrase: str) -> dict[str, object]:
-    counts = {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
     hours = {
         split: round(sum(c.seconds for c in clips) / 3600, 3)
         for split, clips in recordings.background.items()
     }
     return {
-        "clips": counts,
+        "clips": recordings.counts()[phrase],
         "background_hours": hours,
         "data": asdict(settings.data),
         "seed": settings.seed,

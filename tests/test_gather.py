@@ -66,22 +66,21 @@ def test_few_recordings_weigh_as_much_as_the_synthetic_ones(tmp_path: Path, cach
     assert real
 
 
-def test_many_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
-    found = gather(read_given(["hey nova"], recordings(tmp_path, FEW + 40), []), SMALL, "en", 1, nothing)
-    assert not found.synthetic
-    clips = found.clips["train"] + found.clips["dev"]
-    assert all(cache not in c.path.parents for c in clips)
-    assert len({c.path for c in clips}) == len(clips)
-
-
-def test_more_voices_join_many_recordings_in_training(tmp_path: Path, cache: Path) -> None:
+def test_voices_join_many_recordings_in_training(tmp_path: Path, cache: Path) -> None:
     given = read_given(["hey nova"], recordings(tmp_path, FEW + 40), [])
-    found = gather(given, SMALL, "en", 1, nothing, more_voices=True)
+    found = gather(given, SMALL, "en", 1, nothing)
     made = [c for c in found.clips["train"] if cache in c.path.parents]
     assert 0 < len(made) < SMALL.synthetic  # some voices are kept for dev, and left out
     assert len(found.clips["train"]) > len(made)
     assert not any(cache in c.path.parents for c in found.clips["dev"])
     assert not found.synthetic
+    n = len(found.clips["train"]) - len(made)
+    assert found.counts() == {
+        "hey nova": {"train": n, "dev": len(found.clips["dev"]), "by machine": len(made)}
+    }
+    alone = gather(given, replace(SMALL, synthetic=0), "en", 1, nothing)
+    assert alone.clips["dev"] == found.clips["dev"] and len(alone.clips["train"]) == n
+    assert alone.counts() == {"hey nova": {"train": n, "dev": len(alone.clips["dev"])}}
 
 
 def test_without_voices_the_recordings_stand_alone(tmp_path: Path, cache: Path) -> None:
@@ -90,7 +89,7 @@ def test_without_voices_the_recordings_stand_alone(tmp_path: Path, cache: Path) 
         read_given(["hey nova"], recordings(tmp_path, FEW + 40), []),
         background=tuple(around["train"] + around["dev"]),
     )
-    found = gather(given, SMALL, "xx", 1, nothing, more_voices=True)
+    found = gather(given, SMALL, "xx", 1, nothing)
     assert not any(cache in c.path.parents for clips in found.clips.values() for c in clips)
     assert any("no voices beside those recorded" in note for note in found.notes)
 

@@ -253,16 +253,12 @@ def _parity_windows(net: WakewordNet, dev: WindowSet, settings: TrainConfig) -> 
 def _training(
     recordings: Recordings, settings: TrainConfig, policy: Policy, dev_loss: Sequence[float]
 ) -> dict[str, Any]:
-    counts = {
-        phrase: {split: sum(c.label == phrase for c in clips) for split, clips in recordings.clips.items()}
-        for phrase in recordings.phrases
-    }
     return {
         "settings": asdict(settings),
         "synthetic_voices": sorted(recordings.synthetic),
         "policy": policy.name,
         "policy_reason": policy.reason,
-        "clips": counts,
+        "clips": recordings.counts(),
         "background_hours": {
             split: round(sum(c.seconds for c in clips) / 3600, 3)
             for split, clips in recordings.background.items()

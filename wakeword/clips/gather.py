@@ -1,14 +1,15 @@
-"""What a run learns from: the recordings that were given, and what a machine speaks where they are few.
+"""What a run learns from: the recordings that were given, and what a machine speaks beside them.
 
-Real recordings of a phrase are always used. Where there are few of them, or none, synthetic voices join in;
-where no background is given, it is made. Everything made is cached, and never counts as test.
+Real recordings of a phrase are always used. Synthetic voices join them in training, however many there are:
+few people make many clips. Where recordings are few, or none, dev is spoken by machine too; where no
+background is given, it is made. Everything made is cached, and never counts as test.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wakeword.cache import cache_dir
@@ -48,6 +49,8 @@ class Recordings:
     """split -> clips spoken by machine of what sounds like a phrase but is not one."""
     synthetic: frozenset[str]
     """Phrases whose dev clips are spoken by machine."""
+    joined: Mapping[str, int] = field(default_factory=dict)
+    """Phrase -> train clips spoken by machine that join those of people."""
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user is to know."""
@@ -59,6 +62,19 @@ class Recordings:
             for parts in (self.clips, self.background)
         )
         return replace(self, clips=clips, background=background)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Phrase -> clips in train and dev, and how many by machine join those in train."""
+        found = dict[str, dict[str, int]]()
+        for phrase in self.phrases:
+            of = {split: sum(c.label == phrase for c in clips) for split, clips in self.clips.items()}
+            joined = self.joined.get(phrase, 0)
+            found[phrase] = {
+                **of,
+                "train": of["train"] - joined,
+                **({"by machine": joined} if joined else {}),
+            }
+        return found
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,6 @@ def gather(
     language: str,
     seed: int,
     progress: Progress,
-    more_voices: bool = False,
 ) -> Recordings:
     """Make the recordings that are missing, and deal all to train and dev.
 
@@ -107,7 +122,6 @@ def gather(
         language: Of the phrases, such as "en" or "de".
         seed: Decides all that is drawn.
         progress: Told of each recording made.
-        more_voices: Synthetic voices join those of people in training even where these are many.
 
     Raises DataError where no speech engine is there to make missing ones.
     """
@@ -116,8 +130,8 @@ def gather(
     few = [phrase for phrase in wanted if len(by_phrase[phrase]) < FEW]
     made = {p: _spoken(p, data.synthetic, language, seed, progress) for p in few if data.synthetic}
     chosen = [c for p in wanted for c in _mixed(by_phrase[p], made.get(p, []))]
-    many = [phrase for phrase in wanted if phrase not in few] if more_voices and data.synthetic else []
-    joining, alone = _more_voices(many, data.synthetic, language, seed, progress)
+    many = [phrase for phrase in wanted if phrase not in few]
+    joining, alone = _joining(many, data.synthetic, language, seed, progress)
     near, note = _near_phrases(wanted, data.near, language, seed, progress)
     around = given.background or _made_background(wanted, data, language, seed, progress)
     return Recordings(
@@ -126,6 +140,7 @@ def gather(
         _by_split(around),
         _by_split(near),
         frozenset(p for p in made if made[p]),
+        {phrase: sum(c.label == phrase for c in joining) for phrase in many},
         given.rejected,
         tuple(text for text in (alone, note) if text),
     )
@@ -160,10 +175,12 @@ def _spoken(phrase: str, n: int, language: str, seed: int, progress: Progress) -
     return [clip for clip in load_clips(folder / INDEX, [phrase]) if clip.split != "test"]
 
 
-def _more_voices(
+def _joining(
     phrases: Sequence[str], n: int, language: str, seed: int, progress: Progress
 ) -> tuple[list[Clip], str]:
     """Clips by machine for training beside people's, or why there are none: there are people's, after all."""
+    if not n:
+        return [], ""
     try:
         spoken = [clip for phrase in phrases for clip in _spoken(phrase, n, language, seed, progress)]
     except DataError as err:
