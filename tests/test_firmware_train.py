@@ -17,7 +17,7 @@ from firmware_bridge.decision import FirmwareRule, PosteriorTrace
 from firmware_bridge.esphome import build_esphome
 from firmware_bridge.judge import Run, false_accepts, outcome, reference_posteriors
 from firmware_bridge.micro import MicroFeatures, micro_features
-from firmware_bridge.micro_student import MicroStudent, as_mel, from_mel, warm_features
+from firmware_bridge.micro_student import Depthwise, MicroStudent, as_mel, from_mel, warm_features
 from firmware_bridge.network_file import FirmwareModel, Point
 from firmware_bridge.operating import choose_points, cutoff_for
 from firmware_bridge.quantize import quantise
@@ -203,3 +203,12 @@ def test_esphomes_own_runtime_agrees(tmp_path: Path) -> None:
     assert len(set(ours.tolist())) > 5
     assert np.abs(np.array(said) * 256 - ours).max() <= 10
     assert json.loads((tmp_path / "toy_phrase.json").read_text())["wake_word"] == "toy phrase"
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_a_depthwise_convolution_is_torchs(dilation: int) -> None:
+    ours = Depthwise(5, 5, 7, dilation=dilation, groups=5)
+    theirs = torch.nn.Conv1d(5, 5, 7, dilation=dilation, groups=5)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 5, 30)
+    torch.testing.assert_close(ours(x), theirs(x))

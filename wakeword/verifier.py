@@ -32,7 +32,12 @@ def make_session(model: bytes | str) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.enable_cpu_mem_arena = False  # it would keep some 10 MB more than a window needs
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        enable_fallback=0,  # else a model that cannot be read is read twice, and the first failure printed
+    )
     # onnxruntime 1.32 keeps the file beside its weights, to make the session anew for other providers.
     session._model_bytes = None
     return session
