@@ -45,12 +45,12 @@ def write_json(name: str, figures: dict[str, Any]) -> Path:
 def provenance(packages: tuple[str, ...] = ("numpy", "onnxruntime")) -> str:
     """When, where and by which command: the lines that every section begins with."""
     command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    versions = "".join(f", {package} {version(package)}" for package in packages)
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     return (
         f"{time.strftime('%Y-%m-%d')}, `{command}`  \n"
         f"{processor()}, {os.cpu_count()} cores{_gpu()}, {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}, {versions}; load average {load}"
+        f"Python {platform.python_version()}{versions}; load average {load}"
     )
 
 
