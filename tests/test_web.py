@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import select
 import shutil
 import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
@@ -24,6 +27,7 @@ from tiny import PHRASES, sounds
 
 from wakeword.config import load_config
 from wakeword.errors import WakewordError
+from wakeword.listen import web_patience
 from wakeword.listen.events import MICROPHONE, Heard, Lost, SourceState
 from wakeword.listen.listener import Listener
 from wakeword.listen.metrics import Peaks, source_of
@@ -312,6 +316,40 @@ def test_events_follow_and_their_number_is_limited(site: Site) -> None:
     assert refused == 503
     hear(site)  # who left is noticed when something is sent to him
     wait_until(lambda: "web page" not in [one.name for one in site.listener.hub.subscriptions])
+
+
+def test_connections_that_ask_for_nothing_are_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ("127.0.0.1", urlsplit(site.address).port)
+
+    def is_closed(peer: socket.socket) -> bool:
+        try:
+            return bool(select.select([peer], [], [], 0)[0]) and peer.recv(65536) == b""
+        except ConnectionResetError:
+            return True
+
+    monkeypatch.setattr(web_patience, "ASK_S", 0.5)
+    with socket.create_connection(where, timeout=10) as silent:
+        silent.sendall(b"GET / HTTP/1.1\r\nHost: loc")
+        wait_until(lambda: is_closed(silent))
+    monkeypatch.setattr(web_patience, "ASK_S", 60.0)
+    monkeypatch.setattr(web_patience, "MAX_SILENT", 20)
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(socket.create_connection(where, timeout=10)) for _ in range(50)]
+        wait_until(lambda: sum(map(is_closed, crowd)) == 30)
+        assert get(f"{site.address}/health")[0] == 200
+        patient = next(peer for peer in crowd if not is_closed(peer))
+        patient.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert patient.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_never_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_patience, "BODY_S", 0.3)
+    with socket.create_connection(("127.0.0.1", urlsplit(site.address).port), timeout=10) as peer:
+        peer.sendall(
+            b"POST /api/tune HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 4000\r\n\r\n{"
+        )
+        assert peer.recv(65536).startswith(b"HTTP/1.1 408")
 
 
 def test_the_page_in_a_real_browser(site: Site, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from wyoming_peer import a_listener, connected, run, wait_until
 
 import wakeword
 from wakeword.errors import UsageError
+from wakeword.listen import wyoming_events, wyoming_server
 from wakeword.listen.listener import Listener
 from wakeword.listen.settings import (
     ListenSettings,
@@ -106,6 +107,35 @@ def test_a_client_that_vanishes_mid_event(server: WyomingServer, listener: Liste
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # RST
     wait_until(lambda: not listener.engine.streams)
     assert ping(server) == "tick"
+
+
+def test_a_client_that_never_speaks_makes_room(
+    server: WyomingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wyoming_server, "HELLO_S", 0.2)
+    with socket.create_connection((server.address.host, server.address.port), timeout=10) as peer:
+        assert b"said nothing for 0.2 s" in peer.recv(65536)
+    monkeypatch.setattr(wyoming_events, "REST_S", 0.2)
+    with socket.create_connection((server.address.host, server.address.port), timeout=10) as peer:
+        peer.sendall(b'{"type": ')  # and the rest a letter a minute
+        assert b"not complete within 0.2 s" in peer.recv(65536)
+
+
+def test_a_client_that_spoke_may_be_silent(server: WyomingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wyoming_server, "HELLO_S", 0.2)
+    monkeypatch.setattr(wyoming_events, "REST_S", 0.2)
+
+    async def ask() -> list[str]:
+        heard = []
+        async with connected(server) as client:
+            for text in ("one", "two"):
+                await client.write_event(Ping(text).event())
+                event = await client.read_event()
+                heard.append(Pong.from_event(event).text if event else None)
+                await asyncio.sleep(0.5)
+        return heard
+
+    assert run(ask) == ["one", "two"]
 
 
 def test_too_many_clients(server: WyomingServer) -> None:

@@ -25,6 +25,7 @@ from wakeword.listen.web_state import Picture, event_dict
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from aiohttp.typedefs import Middleware
 
     from wakeword.listen.listener import Listener
 
@@ -56,6 +57,7 @@ class WebServer:
         self._metrics = Metrics(listener) if self._settings.metrics else None
         self._followers = 0
         self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._events = listener.hub.subscribe("web", size=1024)
         try:
             self._thread = LoopThread("web", self._begin, self._end)
@@ -71,27 +73,36 @@ class WebServer:
     async def _begin(self) -> None:
         from aiohttp import web
 
+        from wakeword.listen.web_patience import Patience
+
+        patience = Patience()
         self._runner = web.AppRunner(
-            self._application(),
+            self._application([patience.middleware()]),
             access_log=None,
             handle_signals=False,
             shutdown_timeout=0.5,
             keepalive_timeout=15,
         )  # fmt: skip
         await self._runner.setup()
+        assert self._runner.server is not None
         try:
             await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
         except OSError:
             await self._runner.cleanup()
             raise
-        self._watching = asyncio.ensure_future(self._watch())
+        self._tasks = [
+            asyncio.ensure_future(self._watch()),
+            asyncio.ensure_future(patience.watch(self._runner.server)),
+        ]
         log.info("web page at http://%s:%d", self._settings.host, self._settings.port)
 
     async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
-    def _application(self) -> web.Application:
+    def _application(self, middlewares: list[Middleware]) -> web.Application:
         from aiohttp import web
 
         from wakeword.listen.web_guard import Guard, add_headers, read_token
@@ -99,7 +110,8 @@ class WebServer:
         file = self._settings.token_file
         token_path = self._listener.folder / Path(file).expanduser() if file else None
         guard = Guard(self._settings.host, read_token(token_path, self._settings.host))
-        app = web.Application(middlewares=[guard.middleware()], client_max_size=MAX_BODY)
+        middlewares = [*middlewares, guard.middleware()]
+        app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
         app.on_response_prepare.append(add_headers)
         app.router.add_get("/health", self._health)
         if self._metrics is not None:

@@ -36,24 +36,31 @@ class ProtocolError(WakewordError):
     """A peer that does not speak Wyoming, or too much of it."""
 
 
-async def read_event(reader: asyncio.StreamReader) -> Event | None:
-    """The next event; None where the peer hung up between events. ProtocolError for anything else."""
+async def read_event(reader: asyncio.StreamReader, patience_s: float | None = None) -> Event | None:
+    """The next event; None where the peer hung up between events. ProtocolError for anything else.
+
+    An event that has begun must be complete within 10 s; for its beginning the peer may take `patience_s`, or
+    as long as it likes.
+    """
     try:
-        line = await reader.readline()
-    except ValueError as err:  # asyncio's, for a line over the limit of the reader
-        raise ProtocolError(f"a line of more than {LINE_BYTES} bytes") from err
-    if not line:
+        begun = await asyncio.wait_for(reader.read(1), patience_s)
+    except asyncio.TimeoutError as err:
+        raise ProtocolError(f"said nothing for {patience_s:g} s") from err
+    if not begun:
         return None
     try:
-        return await asyncio.wait_for(_rest(reader, line), REST_S)
+        return await asyncio.wait_for(_rest(reader, begun), REST_S)
     except asyncio.IncompleteReadError as err:
         raise ProtocolError("hung up in the middle of an event") from err
     except asyncio.TimeoutError as err:
         raise ProtocolError(f"an event was not complete within {REST_S:g} s") from err
 
 
-async def _rest(reader: asyncio.StreamReader, line: bytes) -> Event:
-    header = _json_object(line)
+async def _rest(reader: asyncio.StreamReader, begun: bytes) -> Event:
+    try:
+        header = _json_object(begun + await reader.readline())
+    except ValueError as err:  # asyncio's, for a line over the limit of the reader
+        raise ProtocolError(f"a line of more than {LINE_BYTES} bytes") from err
     kind = header.get("type")
     if not isinstance(kind, str):
         raise ProtocolError("an event without a type")

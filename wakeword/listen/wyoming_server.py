@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 10400
 KEEPALIVE_S = 20
 """Seconds of silence after which a client's computer is asked whether it is still there."""
+HELLO_S = 30.0
+"""A client that says nothing for so long after it connects makes room for others."""
 CLOSE_S = 1.0
 LINGER_S = 2.0
 """How long a client that is turned away may take to hang up."""
@@ -156,8 +158,10 @@ class WyomingServer:
     async def _converse(self, session: Any, reader: asyncio.StreamReader) -> None:
         from wakeword.listen.wyoming_events import read_event
 
-        while (event := await read_event(reader)) is not None:
+        event = await read_event(reader, HELLO_S)
+        while event is not None:
             await session.handle(event)
+            event = await read_event(reader)
 
     def _peer(self, writer: asyncio.StreamWriter) -> str:
         """A name for the client's stream; keeps watch on its connection."""
