@@ -7,8 +7,6 @@ the forward pass; gradients pass through as if they were not (the straight-throu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +14,6 @@ from torch.nn import functional
 from firmware_bridge.micro_student import MicroStudent
 from firmware_bridge.network import Int8
 from firmware_bridge.quantize import Ranges
-from wakeword.train.student import MEL_SCALE, MEL_SHIFT
 
 SMALLEST = 1e-9
 """Peak weight of a channel that is all zeros."""
@@ -31,19 +28,11 @@ class AwareStudent(MicroStudent):
         folded = student.folded()
         self.without_norms().load_state_dict(folded.state_dict())
         self._ranges = Ranges(folded, windows).quantisations()
+        self.watch = self._rounded
 
-    def hidden(self, mel: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """As `StudentNet.hidden`."""
-        x = self._rounded("stem", torch.relu(_conv(self.stem, (mel + MEL_SHIFT) / MEL_SCALE)))
-        after = []
-        for i, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
-            assert isinstance(block, nn.Sequential)
-            seen = torch.cat([state, x], dim=2)
-            after.append(seen[:, :, seen.shape[2] - state.shape[2] :])
-            y = self._rounded(f"{i} depthwise", _conv(block[0], seen))
-            y = self._rounded(f"{i} dense", torch.relu(_conv(block[1], y)))
-            x = self._rounded(f"{i} sum", x + y)
-        return x, after
+    def convolve(self, conv: nn.Module, x: Tensor) -> Tensor:
+        """As `StudentNet.convolve`, by rounded weights."""
+        return _conv(conv, x)
 
     def _rounded(self, name: str, x: Tensor) -> Tensor:
         q = self._ranges[name]

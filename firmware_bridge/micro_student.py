@@ -64,6 +64,12 @@ class MicroStudent(StudentNet):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
             nn.init.zeros_(conv.get_parameter("bias"))
 
+    def through_block(self, i: int, block: nn.Module, seen: Tensor) -> Tensor:
+        """As `StudentNet.through_block`; `watch` is told of "i depthwise" too."""
+        assert isinstance(block, nn.Sequential)
+        y = self.watch(f"{i} depthwise", self.convolve(block[0], seen))
+        return self.convolve(block[1], y)
+
 
 def as_mel(features: Int8) -> npt.NDArray[np.float32]:
     """Features as the student takes them, on the scale of log-mel. [..., 40] -> [..., 40]."""

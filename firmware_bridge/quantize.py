@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +57,17 @@ class Ranges:
         if not len(windows):
             raise ExportError("no windows to find the ranges of activations on")
         self._seen = dict[str, list[npt.NDArray[np.float32]]]()
+        watched, cut = deepcopy(student), windows.shape[1] % student.config.stride
+        watched.watch = self._see
         with torch.inference_mode():
             for start in range(0, len(windows), BATCH):
-                x = torch.from_numpy(as_mel(windows[start : start + BATCH])).transpose(1, 2)
-                for name, values in activations(student, x):
-                    tails = values.flatten().quantile(torch.tensor([CLIPPED, 1 - CLIPPED]))
-                    self._seen.setdefault(name, []).append(tails.numpy())
+                x = torch.from_numpy(as_mel(windows[start : start + BATCH, cut:])).transpose(1, 2)
+                watched.hidden(x, watched.zero_states(x.shape[0]))
+
+    def _see(self, name: str, values: Tensor) -> Tensor:
+        tails = values.flatten().quantile(torch.tensor([CLIPPED, 1 - CLIPPED]))
+        self._seen.setdefault(name, []).append(tails.numpy())
+        return values
 
     def of(self, name: str) -> Quantisation:
         """The quantisation that covers what was seen of an activation: its extremes, batch by batch."""
@@ -72,22 +77,6 @@ class Ranges:
     def quantisations(self) -> dict[str, Quantisation]:
         """Of every activation, by name."""
         return {name: self.of(name) for name in self._seen}
-
-
-def activations(student: MicroStudent, mel: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Everything a folded student computes that int8 has to hold, by name. Scaled features [B, 40, F]."""
-    x = torch.relu(student.stem(mel[:, :, mel.shape[2] % student.config.stride :] / MEL_SCALE + 1))
-    yield "stem", x
-    states = student.zero_states(len(mel))
-    for i, (block, state) in enumerate(zip(student.blocks, states, strict=True)):
-        assert isinstance(block, nn.Sequential)
-        y = torch.cat([state, x], dim=2)
-        y = block[0](y)
-        yield f"{i} depthwise", y
-        y = torch.relu(block[1](y))
-        yield f"{i} dense", y
-        x = x + y
-        yield f"{i} sum", x
 
 
 def quantise(student: MicroStudent, phrase: str, windows: Int8) -> QuantisedNet:

@@ -12,7 +12,7 @@ on hosts and in training alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import TypeVar
 
@@ -26,6 +26,15 @@ MEL_SHIFT, MEL_SCALE = 4.0, 4.0
 """What comes in is (x + 4) / 4: log10 power of talk at any level then lies within about ±1.5."""
 NORM_MOMENTUM = 0.05
 """Share of a batch in the running mean and variance that stand for all batches later."""
+
+Watch = Callable[[str, Tensor], Tensor]
+"""Given the name and the values of something computed on the way, says what is gone on with."""
+
+
+def unchanged(name: str, x: Tensor) -> Tensor:
+    """Go on with the same."""
+    return x
+
 
 AnyStudent = TypeVar("AnyStudent", bound="StudentNet")
 
@@ -51,6 +60,8 @@ class StudentNet(nn.Module):
         )
         """Of the stem, then of each block."""
         self.output = nn.Conv1d(width, len(self.phrases), 1)
+        self.watch: Watch = unchanged
+        """Told of "stem", and of each block i's "i dense" and "i sum"."""
         self._start()
 
     def _start(self) -> None:
@@ -74,13 +85,24 @@ class StudentNet(nn.Module):
         if mel.shape[2] % self.config.stride:
             raise UsageError(f"{mel.shape[2]} frames are no whole number of steps of {self.config.stride}")
         stem_norm, *norms = self.norms
-        x = torch.relu(stem_norm(self.stem((mel + MEL_SHIFT) / MEL_SCALE)))
+        x = self.convolve(self.stem, (mel + MEL_SHIFT) / MEL_SCALE)
+        x = self.watch("stem", torch.relu(stem_norm(x)))
         after = []
-        for block, norm, state in zip(self.blocks, norms, states, strict=True):
+        for i, (block, norm, state) in enumerate(zip(self.blocks, norms, states, strict=True)):
             seen = torch.cat([state, x], dim=2)
             after.append(seen[:, :, seen.shape[2] - state.shape[2] :])
-            x = x + torch.relu(norm(block(seen)))
+            y = self.watch(f"{i} dense", torch.relu(norm(self.through_block(i, block, seen))))
+            x = self.watch(f"{i} sum", x + y)
         return x, after
+
+    def through_block(self, i: int, block: nn.Module, seen: Tensor) -> Tensor:
+        """The convolutions of block i."""
+        return self.convolve(block, seen)
+
+    def convolve(self, conv: nn.Module, x: Tensor) -> Tensor:
+        """One convolution."""
+        y: Tensor = conv(x)
+        return y
 
     def forward(self, mel: Tensor, states: Sequence[Tensor] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Logits of each step. mel [B, M, T], states (None = zero) -> [B, T / stride, K], new states."""
