@@ -160,6 +160,24 @@ def test_it_learns(sets: tuple[WindowSet, WindowSet], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", [HEAD, ALL], ids=["head", "all"])
+def test_windows_for_the_student_alone_teach_the_verifier_nothing(
+    sets: tuple[WindowSet, WindowSet], tmp_path: Path, policy: Policy
+) -> None:
+    train, dev = sets
+    n = len(train.clips)
+    more = replace(
+        train,
+        clips=(*train.clips, train.clips[0]),
+        clip_of=np.append(train.clip_of, [n, n]),
+        targets=np.concatenate([train.targets, np.ones((2, 2), dtype=np.float32)]),
+        extra=frozenset({n}),
+    )
+    with_them, _ = tuned((more, dev), tmp_path / "more", policy)
+    without, _ = tuned(sets, tmp_path / "without", policy)
+    assert identical(with_them, without)
+
+
+@pytest.mark.parametrize("policy", [HEAD, ALL], ids=["head", "all"])
 def test_resumed_equals_uninterrupted(
     sets: tuple[WindowSet, WindowSet], tmp_path: Path, policy: Policy
 ) -> None:

@@ -43,7 +43,7 @@ class DataConfig:
     near: int = 240
     """Clips spoken by machine, per phrase, of what sounds like it but is not; 0 = none."""
     synthetic: int = 300
-    """Clips spoken by machine, per phrase, that join the recordings in training; 0 = none."""
+    """Clips spoken by machine, per phrase: where recordings are few, else for the student alone."""
     minutes: float = 60.0
     """Background made by machine where none is given."""
     broken: int = 2

@@ -232,7 +232,8 @@ def _settings(request: Request) -> TrainConfig:
 
 
 def _policy(settings: TrainConfig, recordings: Recordings, device: torch.device, net: WakewordNet) -> Policy:
-    seconds = sum(clip.seconds for clip in recordings.clips["train"])
+    heard = (clip for clip in recordings.clips["train"] if clip.path not in recordings.joined)
+    seconds = sum(clip.seconds for clip in heard)
     return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
 
 

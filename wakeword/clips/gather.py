@@ -1,7 +1,7 @@
 """What a run learns from: the recordings that were given, and what a machine speaks beside them.
 
-Real recordings of a phrase are always used. Synthetic voices join them in training, however many there are:
-few people make many clips. Where recordings are few, or none, dev is spoken by machine too; where no
+Real recordings of a phrase are always used. Synthetic voices join them, however many there are, to teach the
+student: few people make many clips. Where recordings are few, or none, dev is spoken by machine too; where no
 background is given, it is made. Everything made is cached, and never counts as test.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeword.cache import cache_dir
@@ -49,8 +49,8 @@ class Recordings:
     """split -> clips spoken by machine of what sounds like a phrase but is not one."""
     synthetic: frozenset[str]
     """Phrases whose dev clips are spoken by machine."""
-    joined: Mapping[str, int] = field(default_factory=dict)
-    """Phrase -> train clips spoken by machine that join those of people."""
+    joined: frozenset[Path] = frozenset()
+    """Those of the train clips that a machine spoke beside people's: for a student alone to learn from."""
     rejected: tuple[Rejected, ...] = ()
     notes: tuple[str, ...] = ()
     """What the user is to know."""
@@ -67,13 +67,12 @@ class Recordings:
         """Phrase -> clips in train and dev, and how many by machine join those in train."""
         found = dict[str, dict[str, int]]()
         for phrase in self.phrases:
-            of = {split: sum(c.label == phrase for c in clips) for split, clips in self.clips.items()}
-            joined = self.joined.get(phrase, 0)
-            found[phrase] = {
-                **of,
-                "train": of["train"] - joined,
-                **({"by machine": joined} if joined else {}),
-            }
+            of = {split: [c for c in clips if c.label == phrase] for split, clips in self.clips.items()}
+            joined = sum(c.path in self.joined for c in of["train"])
+            found[phrase] = {split: len(clips) for split, clips in of.items()}
+            found[phrase]["train"] -= joined
+            if joined:
+                found[phrase]["by machine"] = joined
         return found
 
 
@@ -140,7 +139,7 @@ def gather(
         _by_split(around),
         _by_split(near),
         frozenset(p for p in made if made[p]),
-        {phrase: sum(c.label == phrase for c in joining) for phrase in many},
+        frozenset(clip.path for clip in joining),
         given.rejected,
         tuple(text for text in (alone, note) if text),
     )

@@ -73,8 +73,10 @@ def fine_tune(
     ]
     n_dev = len(dev)
 
+    rows = train.rows()
+
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
-        for logits, targets in sets[0].batches(net, order, config.batch, epoch):
+        for logits, targets in sets[0].batches(net, rows[order], config.batch, epoch):
             yield weighted_loss(logits, targets, config.negative_weight)
 
     def dev_losses() -> Iterator[tuple[Tensor, float]]:
@@ -86,7 +88,7 @@ def fine_tune(
         {"params": list(net.head.parameters()), "lr": config.learning_rate},
         *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
     ]
-    run = Run(net, groups, config, len(train), workspace / "checkpoint", key, seed)
+    run = Run(net, groups, config, len(rows), workspace / "checkpoint", key, seed)
     return run.fit("fine-tune", losses, dev_losses, progress)
 
 

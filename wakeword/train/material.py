@@ -74,4 +74,5 @@ def windows_of(split: str, recordings: Recordings, sounds: Sounds, settings: Tra
         seed=settings.seed if train else settings.seed + 1,
         near=recordings.near[split],
         broken=data.broken if train else min(data.broken, 1),
+        extra=recordings.joined,
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +34,15 @@ class WindowSet:
     seed: int
     n_broken: int = 0
     """So many windows, the last ones, hold a phrase that breaks off."""
+    extra: frozenset[int] = frozenset()
+    """Clips whose windows are for a student alone."""
 
     def __len__(self) -> int:
         return len(self.clip_of)
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Windows for the verifier to learn from, in order."""
+        return np.flatnonzero(~np.isin(self.clip_of, list(self.extra)))
 
     def render(self, i: int, epoch: int = 0) -> Samples:
         """Samples of window i [window]."""
@@ -58,11 +65,12 @@ def plan_windows(
     seed: int,
     near: Sequence[Clip] = (),
     broken: int = 0,
+    extra: Collection[Path] = (),
 ) -> WindowSet:
     """`versions` windows per clip of a phrase, and windows without one.
 
     These are `negatives` of background, one of each clip that is `near` to a phrase, and `broken` per phrase
-    clip in which the phrase breaks off.
+    clip in which the phrase breaks off. Those of the clips at `extra` are for a student alone.
     """
     n, m = len(clips), len(near)
     parts = (
@@ -76,4 +84,5 @@ def plan_windows(
     targets[np.arange(n * versions), np.tile(labels, versions)] = 1
     with ThreadPoolExecutor(processors()) as pool:
         samples = tuple(pool.map(lambda clip: read_clip(clip.path), [*clips, *near]))
-    return WindowSet(samples, np.concatenate(parts), targets, augmenter, seed, n * broken)
+    alone = frozenset(i for i, clip in enumerate(clips) if clip.path in extra)
+    return WindowSet(samples, np.concatenate(parts), targets, augmenter, seed, n * broken, alone)
