@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import random
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+from cost_systems import resident_bytes
 from results import provenance, update_section
+from streams import free_port, serving
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
 from wyoming.wake import Detection
@@ -37,6 +40,9 @@ HOLD_S = 3.0
 SETTLE_S = 15.0
 MORE_MB, MORE_FILES = 40.0, 8
 """By which the process may have grown afterwards."""
+Pcm = npt.NDArray[np.int16]
+Told = tuple[str | None, int | None]
+"""Phrase and time of a detection."""
 KINDS = ("silent", "slow", "half", "noise", "endless", "gone")
 
 
@@ -58,9 +64,9 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with tempfile.TemporaryDirectory() as folder:
         wyoming, web = free_port(), free_port()
-        process = listen(arguments.model, Path(folder), wyoming, web)
-        try:
-            wait_for(wyoming), wait_for(web)
+        config = Path(folder) / "listen.toml"
+        config.write_text(configuration(arguments.model, wyoming, web), encoding="utf-8")
+        with serving(["--config", str(config)], wyoming, web, stderr=subprocess.DEVNULL) as process:
             pcm = as_int16(read_audio(arguments.recording))
             quiet = asyncio.run(satellite(wyoming, pcm))
             before, start = state(process.pid), time.monotonic()
@@ -69,9 +75,7 @@ def main() -> int:
             time.sleep(SETTLE_S)
             after, alive = state(process.pid), process.poll() is None
             again = asyncio.run(satellite(wyoming, pcm))
-        finally:
-            process.terminate()
-            code = process.wait(20)
+    code = process.returncode
     grown = State(after.rss_mb - before.rss_mb, after.files - before.files)
     same = quiet == stormed == again
     kinds = ", ".join(f"{n} {kind}" for kind, n in counts.items())
@@ -98,24 +102,18 @@ The process {"ended by its signal with code 0" if code == 0 else f"**ended with 
     return 0 if good else 1
 
 
-def listen(model: Path, folder: Path, wyoming: int, web: int) -> subprocess.Popen[bytes]:
-    """The listener as a user starts it."""
-    config = folder / "listen.toml"
-    config.write_text(
+def configuration(model: Path, wyoming: int, web: int) -> str:
+    """listen.toml of a listener that serves both."""
+    return (
         f'[[models]]\npath = "{model.resolve()}"\n[microphone]\nenabled = false\n'
         f'[wyoming]\nuri = "tcp://127.0.0.1:{wyoming}"\nmax_clients = 512\n'
-        f"[web]\nenabled = true\nport = {web}\n",
-        encoding="utf-8",
+        f"[web]\nenabled = true\nport = {web}\n"
     )
-    command = [sys.executable, "-m", "wakeword", "listen", "--config", str(config)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-async def satellite(port: int, pcm: object) -> list[tuple[str | None, int | None]]:
+async def satellite(port: int, samples: Pcm) -> list[Told]:
     """What a satellite that streams the recording is told."""
-    import numpy as np
-
-    samples, heard = np.asarray(pcm, dtype=np.int16), list[tuple[str | None, int | None]]()
+    heard = list[Told]()
     async with AsyncClient.from_uri(f"tcp://127.0.0.1:{port}") as client:
         await client.write_event(AudioStart(rate=SAMPLE_RATE, width=2, channels=1).event())
 
@@ -137,9 +135,7 @@ async def satellite(port: int, pcm: object) -> list[tuple[str | None, int | None
     return heard
 
 
-async def storm(
-    wyoming: int, web: int, pcm: object, n: int
-) -> tuple[list[tuple[str | None, int | None]], dict[str, int], float]:
+async def storm(wyoming: int, web: int, pcm: Pcm, n: int) -> tuple[list[Told], dict[str, int], float]:
     """(what the satellite was told, hostile connections by kind, slowest answer of /health in s)."""
     listening = asyncio.create_task(satellite(wyoming, pcm))
     health = asyncio.create_task(ask_health(web))
@@ -154,8 +150,7 @@ async def storm(
     await asyncio.gather(*(one(i) for i in range(n)))
     heard = await listening
     health.cancel()
-    times = await asyncio.gather(health, return_exceptions=False)
-    return heard, counts, max(times[0], default=float("nan"))
+    return heard, counts, max(await health, default=float("nan"))
 
 
 async def attack(kind: str, port: int, rng: random.Random) -> None:
@@ -200,25 +195,7 @@ async def ask_health(port: int) -> list[float]:
 
 def state(pid: int) -> State:
     """Memory and open files of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return State(pages * resource.getpagesize() / 1e6, len(list(Path(f"/proc/{pid}/fd").iterdir())))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    """Until a port is served."""
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit(f"nothing serves port {port}")
+    return State(resident_bytes(pid) / 1e6, len(list(Path(f"/proc/{pid}/fd").iterdir())))
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def main() -> int:
         if size > LIMIT_MB * 1e6:
             amiss.append(f"{version}: more than {LIMIT_MB} MB")
     packages = licences(DIST / "licences.md")
-    run([*uv("export"), "--format", "cyclonedx1.5", "--all-extras", "--output-file", str(DIST / "sbom.json")])
+    export = [find_uv(), "export", "--quiet", "--project", str(HERE.parent), "--format", "cyclonedx1.5"]
+    run([*export, "--all-extras", "--output-file", str(DIST / "sbom.json")])
     parts = len(json.loads((DIST / "sbom.json").read_text(encoding="utf-8"))["components"])
     body = f"""## Release
 
@@ -73,10 +74,6 @@ listening needs) in a new environment, where `pip check` and {len(TRIES)} comman
 
 def megabytes(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.2f}"
-
-
-def uv(command: str) -> list[str]:
-    return [find_uv(), command, "--quiet", "--project", str(HERE.parent)]
 
 
 def build() -> tuple[Path, Path]:

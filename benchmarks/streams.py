@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,7 +62,8 @@ def main() -> None:
     n_hops = int(args.seconds / HOP_S)
     clients = [Client(build_stream(args.corpus, phrases, n_hops, seed)) for seed in range(args.clients)]
     port = free_port()
-    with serving(args.model, port, args.mode) as server:
+    options = [str(args.model), "--mode", args.mode, "--no-microphone"]
+    with serving([*options, "--wyoming", f"tcp://127.0.0.1:{port}"], port) as server:
         before_s = cpu_seconds(server.pid)
         asyncio.run(stream_all(clients, port))
         cpu_s = cpu_seconds(server.pid) - before_s
@@ -87,19 +88,15 @@ def build_stream(corpus: Path, phrases: tuple[str, ...], n_hops: int, seed: int)
 
 
 @contextlib.contextmanager
-def serving(model: Path, port: int, mode: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The server, ready."""
-    command = [
-        *(sys.executable, "-m", "wakeword", "listen", str(model), "--mode", mode),
-        *("--wyoming", f"tcp://127.0.0.1:{port}", "--no-microphone"),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def serving(
+    options: Sequence[str], *ports: int, stderr: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`wakeword listen` with these options, once it serves these ports; ended by SIGTERM."""
+    command = [sys.executable, "-m", "wakeword", "listen", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         deadline = time.monotonic() + START_S
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        while not all(map(is_served, ports)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit("the server does not start")
             time.sleep(0.1)
@@ -107,6 +104,11 @@ def serving(model: Path, port: int, mode: str) -> Iterator[subprocess.Popen[byte
     finally:
         process.terminate()
         process.wait(10)
+
+
+def is_served(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def stream_all(clients: list[Client], port: int) -> None:

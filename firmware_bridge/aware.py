@@ -25,9 +25,8 @@ class AwareStudent(MicroStudent):
     def __init__(self, student: MicroStudent, windows: Int8) -> None:
         """Copy `student`; ranges of activations are those on `windows`, int8 features [N, F, 40]."""
         super().__init__(student.phrases, student.config)
-        folded = student.folded()
-        self.without_norms().load_state_dict(folded.state_dict())
-        self._ranges = Ranges(folded, windows).quantisations()
+        self.without_norms().load_state_dict(student.folded().state_dict())
+        self._ranges = Ranges(student, windows).quantisations()
         self.watch = self._rounded
 
     def convolve(self, conv: nn.Module, x: Tensor) -> Tensor:

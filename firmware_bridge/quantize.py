@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,11 +52,11 @@ class Ranges:
     """Runs a student on windows and keeps the range of everything it computes on the way."""
 
     def __init__(self, student: MicroStudent, windows: Int8) -> None:
-        """`student` is folded. `windows`: int8 features [N, F, 40]; ExportError for none."""
+        """`windows`: int8 features [N, F, 40]; ExportError for none."""
         if not len(windows):
             raise ExportError("no windows to find the ranges of activations on")
         self._seen = dict[str, list[npt.NDArray[np.float32]]]()
-        watched, cut = deepcopy(student), windows.shape[1] % student.config.stride
+        watched, cut = student.folded(), windows.shape[1] % student.config.stride
         watched.watch = self._see
         with torch.inference_mode():
             for start in range(0, len(windows), BATCH):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import wakeword
 from wakeword.cli import commands
 from wakeword.config import load_config
 from wakeword.listen.settings import ListenSettings
@@ -90,7 +91,7 @@ def test_code_runs(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         if any(line in text for line in MICROPHONE):
             ast.parse("async def shown():\n" + "".join(f"    {line}\n" for line in text.splitlines()))
             continue
-        names = {"wakeword": __import__("wakeword"), "blocks": np.split(sound, 6)}
+        names = {"wakeword": wakeword, "blocks": np.split(sound, 6)}
         if page != "negatives.md":  # speaks hundreds of clips
             exec(compile(text, page, "exec"), names)
             ran += 1

@@ -20,7 +20,14 @@ from torch.nn import functional
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
 from wakeword.clips.augment import DEFAULT_AUGMENTATION
 from wakeword.config import DistillConfig
-from wakeword.train.features import BATCH, MakesFeatures, cache_encoded, cache_log_mel
+from wakeword.train.features import (
+    BATCH,
+    FromMel,
+    LogMelRows,
+    MakesFeatures,
+    cache_encoded,
+    cache_log_mel,
+)
 from wakeword.train.finetune import window_weights
 from wakeword.train.head import HEAD_HZ
 from wakeword.train.mine import Background
@@ -81,8 +88,8 @@ def make_lessons(
     that leaves the encoder as it is; `<path>-mel.npy` the log-mel. `key` as in `cache_features`, `frozen` as
     in `fine_tune`.
     """
-    features = cache_encoded(frozen or net, windows, path, key, progress, takes_mel=True)
     mel = cache_log_mel(windows, path, key, progress)
+    features = cache_encoded(FromMel(frozen or net), LogMelRows(mel), path, key, progress)
     return Lessons(mel, windows.targets, teacher_logits(net, features), features)
 
 

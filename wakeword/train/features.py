@@ -155,11 +155,9 @@ def cache_log_mel(windows: Renders, path: Path, key: str, progress: Progress) ->
 
 
 def cache_encoded(
-    net: MakesFeatures, windows: Renders, path: Path, key: str, progress: Progress, takes_mel: bool
+    net: MakesFeatures, windows: Renders, path: Path, key: str, progress: Progress
 ) -> npt.NDArray[np.float16]:
-    """Features of all windows [N, F, D], kept in `<path>.npy`; from their log-mel if the net takes that."""
-    if takes_mel:
-        windows, net = LogMelRows(cache_log_mel(windows, path, key, progress)), FromMel(net)
+    """Features of all windows [N, F, D], kept in `<path>.npy`; `key` as in `cache_features`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     progress.start(f"features of {path.name} windows", len(windows))
     return cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)

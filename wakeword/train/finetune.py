@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from wakeword.config import OptimConfig
-from wakeword.train.features import MakesFeatures, cache_encoded, render_batches
+from wakeword.train.features import (
+    FromMel,
+    LogMelRows,
+    MakesFeatures,
+    cache_encoded,
+    cache_log_mel,
+    render_batches,
+)
 from wakeword.train.model import WakewordNet
 from wakeword.train.policy import Policy, apply_policy, parameter_groups
 from wakeword.train.run import History, Progress, Run
@@ -71,9 +78,7 @@ def fine_tune(
         _examples(frozen or net, w, policy, workspace / name, key, progress, net.encoder.input == "mel")
         for name, w in (("train", train), ("dev", dev))
     ]
-    n_dev = len(dev)
-
-    rows = train.rows()
+    n_dev, rows = len(dev), train.rows()
 
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
         for logits, targets in sets[0].batches(net, rows[order], config.batch, epoch):
@@ -103,7 +108,10 @@ def _examples(
 ) -> _Examples:
     if policy.name != "head":
         return _Examples(windows, None)
-    return _Examples(windows, cache_encoded(net, windows, path, key, progress, takes_mel))
+    if takes_mel:
+        rows = LogMelRows(cache_log_mel(windows, path, key, progress))
+        return _Examples(windows, cache_encoded(FromMel(net), rows, path, key, progress))
+    return _Examples(windows, cache_encoded(net, windows, path, key, progress))
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, negative_weight: float) -> Tensor:
