@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broker import Broker
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 from tiny import sounds
@@ -21,44 +21,13 @@ from wakeword.audio import Samples
 from wakeword.decision import Detection
 from wakeword.errors import WakewordError
 from wakeword.listen import mqtt
+from wakeword.listen.clock import elapsed_s
 from wakeword.listen.events import Heard, Reloaded
 from wakeword.listen.listener import Listener
 from wakeword.listen.mqtt import Mqtt, Topics, discovery, message, start, topic_part
 from wakeword.listen.settings import ListenSettings, ModelSettings, MqttSettings
 
 SOUND: Samples = sounds(8.0, seed=3)
-
-
-class Broker:
-    """A real mosquitto on a free port; can be stopped and started."""
-
-    def __init__(self, folder: Path, *lines: str) -> None:
-        program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
-        if program is None:
-            pytest.skip("not installed: mosquitto")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        config = folder / "mosquitto.conf"
-        lines = lines or ("allow_anonymous true",)
-        if os.geteuid() == 0:  # else it would become a user who may not read our folder
-            lines = ("user root", *lines)
-        config.write_text("\n".join([f"listener {self.port} 127.0.0.1", *lines, ""]))
-        self._command = [program, "-c", str(config)]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(self._answers)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(10)
-            self._process = None
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Watcher:
@@ -141,9 +110,12 @@ def test_a_broker_that_is_down_at_the_start_and_goes_in_between(
     part = start(listener)
     try:
         wait_until(lambda: listener.hub.problems["mqtt"] >= 1)
-        listener.hub.publish(heard("hey nova", at=time.time() - 60, number=1))  # stale by then
-        for number in range(2, 200):
-            listener.hub.publish(heard("lights on", at=time.time() + 60, number=number))
+        with monkeypatch.context() as earlier:
+            earlier.setattr(mqtt, "elapsed_s", lambda: elapsed_s() - 60)
+            listener.hub.publish(heard("hey nova", number=1))  # stale by now
+            wait_until(lambda: len(part._waiting) == 1)
+        for number in range(2, 200):  # found by a clock that is set on and back: no older for that
+            listener.hub.publish(heard("lights on", at=time.time() + 3_600 * (-1) ** number, number=number))
         broker.start()
         watcher = Watcher(broker)
         wait_until(lambda: listener_is_online(watcher, part))

@@ -18,12 +18,12 @@ def forget(saved: tuple[Path, ...], voices: tuple[Path, ...], yes: bool) -> None
 
     Only files that wakeword wrote: others in the folder stay. What was deleted cannot be brought back.
     """
-    from wakeword.listen.save import saved_files
+    from wakeword.listen.save import left_partly, saved_files
     from wakeword.speaker import speakers_path
 
     if not (saved or voices):
         raise click.UsageError("what is to be forgotten? give --saved FOLDER or --voices MODEL")
-    files = [path for folder in saved for path in saved_files(folder)]
+    files = [path for folder in saved for path in (*saved_files(folder), *left_partly(folder))]
     files += [path for model in voices if (path := speakers_path(model)).is_file()]
     if not files:
         click.echo("nothing is kept there")

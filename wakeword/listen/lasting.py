@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import numpy as np
 
 from wakeword.audio import SAMPLE_RATE, Samples
 from wakeword.errors import DeviceError
+from wakeword.listen.clock import elapsed_s
 from wakeword.listen.events import MICROPHONE, SourceState
 from wakeword.listen.hub import Hub
 from wakeword.listen.microphone import Microphone, look_again, quiet_portaudio
@@ -33,7 +33,7 @@ class LastingMicrophone(Source):
         self._microphone: Microphone | None = None
         self._stuck = False
         self._heard_s: float | None = None
-        """When the last block came (monotonic clock)."""
+        """When the last block came, see `elapsed_s`."""
         self.returns = 0
         """Times it was lost and came back."""
         try:
@@ -85,10 +85,10 @@ class LastingMicrophone(Source):
     def _record(self, microphone: Microphone) -> Iterator[Samples | Gap]:
         """What one opened device gives until it vanishes, or another is asked for."""
         if self._heard_s is not None:
-            yield Gap(max(1, round((time.monotonic() - self._heard_s) * SAMPLE_RATE)))
+            yield Gap(max(1, round((elapsed_s() - self._heard_s) * SAMPLE_RATE)))
         try:
             for block in microphone:
-                self._heard_s = time.monotonic()
+                self._heard_s = elapsed_s()
                 yield block
         except DeviceError as err:
             self._let_go(microphone)

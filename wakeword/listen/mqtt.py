@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import wakeword
 from wakeword.errors import WakewordError
+from wakeword.listen.clock import elapsed_s
 from wakeword.listen.events import Heard, Reloaded
 from wakeword.listen.parts import needs
 from wakeword.listen.settings import MqttSettings
@@ -130,7 +131,8 @@ class Mqtt:
         self._settings = listener.settings.mqtt
         self.topics = Topics(self._settings, node)
         self._broker = f"{self._settings.host}:{self._settings.port}"
-        self._waiting: deque[Heard] = deque(maxlen=WAITING)
+        self._waiting: deque[tuple[float, Heard]] = deque(maxlen=WAITING)
+        """With when they came, see `elapsed_s`."""
         self._announced: set[str] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -185,7 +187,7 @@ class Mqtt:
         """Runs in our thread."""
         for event in self._events:
             if isinstance(event, Heard):
-                self._waiting.append(event)
+                self._waiting.append((elapsed_s(), event))
                 self._send_waiting()
             elif self._client.is_connected():
                 self._announce()
@@ -193,8 +195,8 @@ class Mqtt:
     def _send_waiting(self) -> None:
         with self._lock:
             while self._waiting and self._client.is_connected():
-                heard = self._waiting.popleft()
-                if time.time() - heard.at > STALE_S:
+                came_s, heard = self._waiting.popleft()
+                if elapsed_s() - came_s > STALE_S:
                     continue
                 payload = json.dumps(message(heard), ensure_ascii=False)
                 self._client.publish(self.topics.phrase(heard.detection.phrase), payload, qos=1)

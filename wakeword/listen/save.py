@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[\w-]+-\d+\.(wav|json)")
 """Names of files that may be removed."""
+PARTLY = re.compile(rf"\.{OURS.pattern}\.part")
+"""Names of what was being written by a listener that was killed."""
+PARTLY_S = 60.0
+"""Older than this, nobody writes it any more."""
 MB = 1_000_000
 DAY_S = 86_400.0
 
@@ -72,6 +77,8 @@ class Saver:
 
     def _make_room(self, n_bytes: int) -> None:
         """Remove our files that are too old, and the oldest until so many bytes fit."""
+        for path in left_partly(self._folder, PARTLY_S):
+            path.unlink(missing_ok=True)
         states = {path: path.stat() for path in saved_files(self._folder)}
         total = sum(state.st_size for state in states.values()) + n_bytes
         oldest = time.time() - self._max_age_s
@@ -87,6 +94,18 @@ def saved_files(folder: Path) -> list[Path]:
         return [p for p in folder.iterdir() if OURS.fullmatch(p.name) and p.is_file() and not p.is_symlink()]
     except OSError as err:
         raise WakewordError(f"cannot read {folder}: {err.strerror}") from err
+
+
+def left_partly(folder: Path, older_than_s: float = 0.0) -> list[Path]:
+    """What listeners that were killed, or lost power, left half-written in a folder."""
+    found, now = list[Path](), time.time()
+    for path in folder.iterdir():
+        if PARTLY.fullmatch(path.name):
+            with suppress(FileNotFoundError):  # it was just finished
+                # Nor is it new where it seems to come from the future: the clock was set back.
+                if abs(now - path.lstat().st_mtime) >= older_than_s:
+                    found.append(path)
+    return found
 
 
 def file_stem(heard: Heard) -> str:
