@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from local_servers import wait_until
 from tiny import sounds
 from virtual_mic import ROOT, VirtualMic
 
@@ -39,13 +40,6 @@ from wakeword.listen.settings import (
 
 def heard(phrase: str = "hey nova", number: int = 1) -> Heard:
     return Heard(number, Detection(phrase, 12.48, 0.97, 0.5), "tiny", MICROPHONE, 1_795_637_388.5 + number)
-
-
-def wait_until(done: Callable[[], Any], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def listener(model: Path, **settings: Any) -> Listener:

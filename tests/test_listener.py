@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_actions import wait_until
+from local_servers import wait_until
 from tiny import sounds
 
 import wakeword

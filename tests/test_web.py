@@ -1,125 +1,37 @@
-"""The web server: state, events, metrics and health; who is let in; and the page in a real Chromium."""
+"""The web server: state, events, metrics, health and tuning."""
 
 from __future__ import annotations
 
 import asyncio
 import io
 import json
-import select
-import shutil
 import socket
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import numpy as np
 import pytest
 import soundfile
-from chromium import Chromium
+from local_servers import wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from tiny import PHRASES, sounds
+from tiny import PHRASES
+from web_site import SOUND, Site, a_site, get, hear, post, run
 
 from wakeword.config import load_config
-from wakeword.errors import WakewordError
-from wakeword.listen import web_patience
-from wakeword.listen.events import MICROPHONE, Heard, Lost, SourceState
+from wakeword.listen.events import MICROPHONE, Lost, SourceState
 from wakeword.listen.listener import Listener
 from wakeword.listen.metrics import Peaks, source_of
 from wakeword.listen.settings import ListenSettings, ModelSettings, WebSettings
 from wakeword.listen.web import MAX_FOLLOWERS, start
-from wakeword.listen.web_guard import Guard, is_loopback, read_token
-
-TOKEN = "a-token-that-cannot-be-guessed"
-SOUND = sounds(8.0, seed=3)
-
-
-@dataclass
-class Site:
-    listener: Listener
-    address: str
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def open_site(tiny_model: Path, folder: Path, **web: Any) -> Site:
-    model = folder / "tiny.wakeword"
-    shutil.copy(tiny_model, model)
-    port = free_port()
-    lines = [f"{key} = {json.dumps(value)}" for key, value in {"enabled": True, "port": port, **web}.items()]
-    config = folder / "listen.toml"
-    tables = [
-        "[[models]]",
-        'path = "tiny.wakeword"',
-        "",
-        "[output]",
-        'format = "none"',
-        "",
-        "[web]",
-        *lines,
-        "",
-    ]
-    config.write_text("\n".join(tables))
-    listener = Listener(load_config(config, ListenSettings), config)
-    listener.parts.adapt()
-    return Site(listener, f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture(scope="module")
 def site(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    one = open_site(tiny_model, tmp_path_factory.mktemp("site"))
-    yield one
-    one.listener.parts.close()
-
-
-def hear(site: Site) -> list[Heard]:
-    """Let a stream in the microphone's name hear eight seconds, and end."""
-    site.listener.turned_s = time.monotonic()
-    stream = site.listener.engine.open(MICROPHONE, "a test")
-    try:
-        return stream.feed(SOUND)
-    finally:
-        stream.close()
-
-
-def run(work: Callable[[aiohttp.ClientSession], Awaitable[Any]]) -> Any:
-    async def within() -> Any:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as session:
-            return await work(session)
-
-    return asyncio.run(within())
-
-
-def get(address: str, **more: Any) -> tuple[int, bytes, Any]:
-    async def ask(session: aiohttp.ClientSession) -> tuple[int, bytes, Any]:
-        async with session.get(address, allow_redirects=False, **more) as answer:
-            return answer.status, await answer.read(), answer.headers
-
-    return run(ask)  # type: ignore[no-any-return]
-
-
-def post(address: str, body: bytes, kind: str = "application/json", **headers: str) -> tuple[int, str]:
-    async def ask(session: aiohttp.ClientSession) -> tuple[int, str]:
-        async with session.post(address, data=body, headers={"Content-Type": kind, **headers}) as answer:
-            return answer.status, await answer.text()
-
-    return run(ask)  # type: ignore[no-any-return]
-
-
-def wait_until(true: Callable[[], Any]) -> Any:
-    for _ in range(200):
-        if value := true():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within ten seconds")
+    with a_site(tiny_model, tmp_path_factory.mktemp("site")) as one:
+        yield one
 
 
 def metrics(site: Site) -> dict[tuple[str, str], float]:
@@ -234,55 +146,6 @@ def test_bad_tuning_is_refused_with_a_reason(site: Site, body: bytes, status: in
     assert site.listener.engine.thresholds["hey nova"] == 0.5
 
 
-def test_other_web_pages_are_kept_out(site: Site) -> None:
-    good = b'{"phrase": "hey nova", "fa_per_hour": 2}'
-    tune = f"{site.address}/api/tune"
-    assert post(tune, good, Origin="http://evil.example")[0] == 403
-    assert post(tune, good, **{"Sec-Fetch-Site": "cross-site"})[0] == 403
-    assert post(tune, good, "text/plain")[0] == 415
-    assert get(f"{site.address}/api/state", headers={"Host": "evil.example"})[0] == 403  # DNS rebinding
-    assert get(f"{site.address}/health", headers={"Host": "localhost:1234"})[0] == 200  # a tunnel
-    assert site.listener.engine.thresholds["hey nova"] == 0.5
-    headers = get(f"{site.address}/")[2]
-    assert "default-src 'none'" in headers["Content-Security-Policy"]
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert get(f"{site.address}/../web.py")[0] == get(f"{site.address}/page/../web.py")[0] == 404
-
-
-def test_a_token_guards_what_others_can_reach(tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(TOKEN + "\n")
-    site = open_site(tiny_model, tmp_path, host="0.0.0.0", token_file="token")
-    try:
-        assert get(f"{site.address}/health")[0] == 200
-        for path in ("/", "/api/state", "/metrics", "/api/events"):
-            assert get(f"{site.address}{path}")[0] == 401
-            assert get(f"{site.address}{path}", headers={"Authorization": "Bearer wrong"})[0] == 401
-        assert get(f"{site.address}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})[0] == 200
-        assert get(f"{site.address}/?token=wrong")[0] == 401
-        status, _, headers = get(f"{site.address}/?token={TOKEN}")
-        assert (status, headers["Location"]) == (302, "/")
-        assert "HttpOnly" in headers["Set-Cookie"] and "SameSite=Strict" in headers["Set-Cookie"]
-        cookie = headers["Set-Cookie"].partition(";")[0]
-        assert get(f"{site.address}/", headers={"Cookie": cookie})[0] == 200
-    finally:
-        site.listener.parts.close()
-
-
-def test_serving_to_others_needs_a_good_token(tmp_path: Path) -> None:
-    with pytest.raises(WakewordError, match="needs a token"):
-        read_token(None, "0.0.0.0")
-    assert read_token(None, "127.0.0.1") is None
-    for text in ("", "short", "has spaces in the middle", "ümläüte-ümläüte-ümläüte"):
-        (tmp_path / "token").write_text(text)
-        with pytest.raises(WakewordError, match="16 or more"):
-            read_token(tmp_path / "token", "0.0.0.0")
-    with pytest.raises(WakewordError, match="cannot read"):
-        read_token(tmp_path / "none", "0.0.0.0")
-    assert [is_loopback(h) for h in ("::1", "[::1]", "127.3.2.1", "localhost", "LocalHost")] == [True] * 5
-    assert not any(is_loopback(h) for h in ("0.0.0.0", "localhost.evil.example", "192.168.1.2", ""))
-    assert Guard("0.0.0.0", TOKEN)._fits(TOKEN) and not Guard("0.0.0.0", None)._fits("")
-
-
 def test_a_port_in_use(tiny_model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         web = WebSettings(enabled=True, port=other.getsockname()[1])
@@ -316,103 +179,3 @@ def test_events_follow_and_their_number_is_limited(site: Site) -> None:
     assert refused == 503
     hear(site)  # who left is noticed when something is sent to him
     wait_until(lambda: "web page" not in [one.name for one in site.listener.hub.subscriptions])
-
-
-def test_connections_that_ask_for_nothing_are_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    where = ("127.0.0.1", urlsplit(site.address).port)
-
-    def is_closed(peer: socket.socket) -> bool:
-        try:
-            return bool(select.select([peer], [], [], 0)[0]) and peer.recv(65536) == b""
-        except ConnectionResetError:
-            return True
-
-    monkeypatch.setattr(web_patience, "ASK_S", 0.5)
-    with socket.create_connection(where, timeout=10) as silent:
-        silent.sendall(b"GET / HTTP/1.1\r\nHost: loc")
-        wait_until(lambda: is_closed(silent))
-    monkeypatch.setattr(web_patience, "ASK_S", 60.0)
-    monkeypatch.setattr(web_patience, "MAX_SILENT", 20)
-    with ExitStack() as stack:
-        crowd = [stack.enter_context(socket.create_connection(where, timeout=10)) for _ in range(50)]
-        wait_until(lambda: sum(map(is_closed, crowd)) == 30)
-        assert get(f"{site.address}/health")[0] == 200
-        patient = next(peer for peer in crowd if not is_closed(peer))
-        patient.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert patient.recv(65536).startswith(b"HTTP/1.1 200")
-
-
-def test_a_body_that_never_ends(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_patience, "BODY_S", 0.3)
-    with socket.create_connection(("127.0.0.1", urlsplit(site.address).port), timeout=10) as peer:
-        peer.sendall(
-            b"POST /api/tune HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 4000\r\n\r\n{"
-        )
-        assert peer.recv(65536).startswith(b"HTTP/1.1 408")
-
-
-def test_the_page_in_a_real_browser(site: Site, tmp_path: Path) -> None:
-    stop = threading.Event()
-
-    def play() -> None:
-        stream = site.listener.engine.open(MICROPHONE, "USB Microphone")
-        while not stop.is_set():
-            for i in range(0, len(SOUND), 3200):
-                site.listener.turned_s = time.monotonic()
-                stream.feed(SOUND[i : i + 3200])
-                time.sleep(0.2)
-        stream.close()
-
-    async def look() -> None:
-        async with Chromium() as page:
-            await page.open(f"{site.address}/")
-            await page.wait_for("document.querySelectorAll('#detections .play:not([hidden])').length > 1")
-            assert await page.evaluate("document.getElementById('status').textContent") == "listening"
-            assert await page.evaluate("document.getElementById('source').textContent") == (
-                "microphone: USB Microphone"
-            )
-            assert await page.evaluate(
-                "[...document.querySelectorAll('.phrase strong')].map((e) => e.textContent)"
-            ) == list(PHRASES)
-            await page.wait_for("document.getElementById('level').style.transform.match(/0[.]\\d/)")
-            await page.wait_for(f"({COLOURED_PIXELS}) > 100")  # a line was drawn
-            assert await page.evaluate(f"({PLAYS})()") > 0.5
-            await page.evaluate(f"({MOVE_SLIDER})()")
-            await page.wait_for("document.querySelector('.rate-text').textContent.startsWith('2 false')")
-            await page.wait_for("document.querySelector('.phrase input').disabled === false")
-            assert site.listener.engine.thresholds["hey nova"] == 0.25
-            await page.screenshot(tmp_path / "page.png")
-            # This test reads the canvas back, which the page itself never does.
-            assert [m for m in page.messages if "willReadFrequently" not in m] == []
-
-    playing = threading.Thread(target=play)
-    playing.start()
-    try:
-        asyncio.run(look())
-    finally:
-        stop.set()
-        playing.join()
-    shot = (tmp_path / "page.png").read_bytes()
-    assert shot.startswith(b"\x89PNG") and len(shot) > 20_000
-
-
-COLOURED_PIXELS = """(() => {
-  const canvas = document.querySelector('canvas');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  let n = 0;
-  for (let i = 0; i < data.length; i += 4) n += data[i + 3] > 0 && data[i + 2] > data[i] + 60;
-  return n;
-})()"""
-PLAYS = """async () => {
-  const audio = new Audio((await (await fetch('api/state')).json()).detections
-    .filter((d) => d.has_clip).map((d) => `api/clip/${d.number}.wav`).pop());
-  await audio.play();
-  return audio.duration;
-}"""
-MOVE_SLIDER = """() => {
-  const slider = document.querySelector('.phrase input');
-  slider.value = 1;
-  slider.dispatchEvent(new Event('input'));
-  slider.dispatchEvent(new Event('change'));
-}"""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from local_servers import wait_until
 from tiny import PHRASES
 from wyoming.audio import AudioChunk, AudioStart, AudioStop, wav_to_chunks
 from wyoming.client import AsyncTcpClient
@@ -19,7 +20,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.wake import Detect, Detection
-from wyoming_peer import SOUND, a_listener, connected, run, stream, wait_until
+from wyoming_peer import SOUND, a_listener, connected, run, stream
 
 import wakeword
 from wakeword.audio import SAMPLE_RATE, as_int16

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_servers import wait_until
 from wyoming.client import AsyncUnixClient
 from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe
 from wyoming.ping import Ping, Pong
-from wyoming_peer import a_listener, connected, run, wait_until
+from wyoming_peer import a_listener, connected, run
 
 import wakeword
 from wakeword.errors import UsageError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,11 +67,3 @@ async def send(
 
 def run(work: Callable[[], Any]) -> Any:
     return asyncio.run(asyncio.wait_for(work(), 60))
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(200):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within ten seconds")

@@ -143,7 +143,8 @@ class Hub:
             self.problems[where] += 1
             said = self._said.setdefault(where, set())
             new = what not in said and len(said) < MOST_SAID
-            said.add(what)
+            if new:
+                said.add(what)
         if new:
             log.warning("%s: %s", where, what)
         self.publish(Problem(where, what))

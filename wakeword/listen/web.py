@@ -21,6 +21,7 @@ from wakeword.listen.hub import Subscription
 from wakeword.listen.loop_thread import LoopThread
 from wakeword.listen.metrics import Metrics
 from wakeword.listen.parts import needs
+from wakeword.listen.small_reads import SmallReads
 from wakeword.listen.web_state import Picture, event_dict
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ PAGE_FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 MAX_BODY = 4096
+READ_BYTES = 4096
+"""Read of a connection at a time."""
 MAX_FOLLOWERS = 16
 """Pages that may follow at once."""
 PING_S = 15.0
@@ -57,6 +60,7 @@ class WebServer:
         self._metrics = Metrics(listener) if self._settings.metrics else None
         self._followers = 0
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._events = listener.hub.subscribe("web", size=1024)
         try:
@@ -85,20 +89,25 @@ class WebServer:
         )  # fmt: skip
         await self._runner.setup()
         assert self._runner.server is not None
+        server = self._runner.server
         try:
-            await web.TCPSite(self._runner, self._settings.host, self._settings.port).start()
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: SmallReads(server(), READ_BYTES), self._settings.host, self._settings.port
+            )
         except OSError:
             await self._runner.cleanup()
             raise
         self._tasks = [
             asyncio.ensure_future(self._watch()),
-            asyncio.ensure_future(patience.watch(self._runner.server)),
+            asyncio.ensure_future(patience.watch(server)),
         ]
         log.info("web page at http://%s:%d", self._settings.host, self._settings.port)
 
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

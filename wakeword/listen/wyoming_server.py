@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from wakeword.errors import UsageError, WakewordError
 from wakeword.listen.loop_thread import LoopThread
 from wakeword.listen.parts import needs
+from wakeword.listen.small_reads import SmallReads
 from wakeword.machine import processors
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ KEEPALIVE_S = 20
 """Seconds of silence after which a client's computer is asked whether it is still there."""
 HELLO_S = 30.0
 """A client that says nothing for so long after it connects makes room for others."""
+READ_BYTES = 16 << 10
+"""Read of a connection at a time."""
 CLOSE_S = 1.0
 LINGER_S = 2.0
 """How long a client that is turned away may take to hang up."""
@@ -88,18 +91,24 @@ class WyomingServer:
         self._workers.shutdown(wait=False)
 
     async def _begin(self) -> None:
-        from wakeword.listen.wyoming_events import LINE_BYTES
-
+        loop = asyncio.get_running_loop()
         if self.address.path:
             _remove_dead_socket(Path(self.address.path))
-            self._server = await asyncio.start_unix_server(self._accept, self.address.path, limit=LINE_BYTES)
+            self._server = await loop.create_unix_server(self._protocol, self.address.path)
         else:
             host = self.address.host
-            self._server = await asyncio.start_server(self._accept, host, self.address.port, limit=LINE_BYTES)
+            self._server = await loop.create_server(self._protocol, host, self.address.port)
             self.address = Address(host, self._server.sockets[0].getsockname()[1])
         log.info("Wyoming clients are served at %s", self.address)
         if self._settings.zeroconf:
             await self._announce()
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        """For one more client: what asyncio.start_server makes, reading less at a time."""
+        from wakeword.listen.wyoming_events import LINE_BYTES
+
+        reader = asyncio.StreamReader(limit=LINE_BYTES)
+        return SmallReads(asyncio.StreamReaderProtocol(reader, self._accept), READ_BYTES)
 
     async def _end(self) -> None:
         if self._announcement is not None:

@@ -88,20 +88,12 @@ class Session:
         self._audio: Audio | None = None
         self._own: tuple[Subscription[Heard], asyncio.Task[None]] | None = None
         self._sending = asyncio.Lock()
-        self._answers: dict[str, Callable[[Event], Any]] = {
-            "describe": self._describe,
-            "ping": self._ping,
-            "detect": self._detect,
-            "audio-start": self._start,
-            "audio-chunk": self._chunk,
-            "audio-stop": self._stop,
-        }
 
     async def handle(self, event: Event) -> None:
         """Answer an event; those that are not for us are passed over. WakewordError ends the session."""
-        if answer := self._answers.get(event.type):
+        if answer := ANSWERS.get(event.type):
             try:
-                await answer(event)
+                await answer(self, event)
             except (KeyError, TypeError) as err:
                 raise ProtocolError(f"{event.type} lacks or misuses {err}") from err
 
@@ -217,3 +209,14 @@ class Session:
 
     async def _in_worker(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._workers, work, *args)
+
+
+# Not in the object: it would refer to itself, and stay until a garbage collection when its client has left.
+ANSWERS: dict[str, Callable[[Session, Event], Any]] = {
+    "describe": Session._describe,
+    "ping": Session._ping,
+    "detect": Session._detect,
+    "audio-start": Session._start,
+    "audio-chunk": Session._chunk,
+    "audio-stop": Session._stop,
+}
