@@ -178,34 +178,38 @@ def vary(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Gen
         mel = stretched(mel, 0, rng.uniform(1 - config.voice_warp, 1 + config.voice_warp, batch))
     if config.tempo_warp:  # about the window's end, near which the phrase ends
         factors = rng.uniform(1 - config.tempo_warp, 1 + config.tempo_warp, batch)
-        mel = stretched(mel.flip(2), 1, factors).flip(2)
+        mel = stretched(mel, 1, factors, about_end=True)
     if config.style_share:
         mel = _restyled(mel, config.style_share, rng)
     gains = torch.from_numpy(rng.uniform(-config.gain_db, config.gain_db, batch).astype(np.float32)) / 10
-    varied = _in_noise(mel, targets, config, rng) + gains.to(mel.device).view(-1, 1, 1)
-    for row in varied:
-        row[_stretch(bands, config.mask_bands, rng)] = -MEL_SHIFT  # what the student takes as zero
-        row[:, _stretch(frames, config.mask_frames, rng)] = -MEL_SHIFT
-    return varied
+    varied = _in_noise(mel, targets, config, rng).add_(gains.to(mel.device).view(-1, 1, 1))
+    in_bands = torch.from_numpy(_stripes(batch, bands, config.mask_bands, rng)).unsqueeze(2)
+    in_frames = torch.from_numpy(_stripes(batch, frames, config.mask_frames, rng)).unsqueeze(1)
+    # What the student takes as zero.
+    return varied.masked_fill_((in_bands | in_frames).to(mel.device), -MEL_SHIFT)
 
 
-def stretched(x: Tensor, axis: int, factors: npt.NDArray[np.float64]) -> Tensor:
-    """Windows [B, M, T] spread along M (`axis` 0) or T (1) about the first, each by its factor.
+def stretched(x: Tensor, axis: int, factors: npt.NDArray[np.float64], about_end: bool = False) -> Tensor:
+    """Windows [B, M, T] spread along M (`axis` 0) or T (1) about the first or the last, each by its factor.
 
-    What is lacking at the end mirrors it.
+    What is lacking at the other end mirrors it.
     """
     n = x.shape[1 + axis]
     at = np.arange(n) / factors[:, None]
     at = np.clip((n - 1) - np.abs((n - 1) - at), 0, n - 1)
+    if about_end:
+        at = (n - 1) - at[:, ::-1]
     low = np.minimum(at.astype(np.int64), n - 2)
-    shares = torch.from_numpy((at - low).astype(np.float32)).to(x.device)
-    if axis == 0:
-        shares = shares.unsqueeze(2)
+    shares = torch.from_numpy((at - low).astype(np.float32)).to(x.device).unsqueeze(2 - axis)
+    indices = torch.from_numpy(low).to(x.device)
+    if x.is_cuda:
+        wide = indices.unsqueeze(2 - axis).expand_as(x)
+        return torch.lerp(x.gather(1 + axis, wide), x.gather(1 + axis, wide + 1), shares)
     # Window by window: a gather of them all at once takes six times as long on a CPU.
     return torch.stack(
         [
             torch.lerp(window.index_select(axis, index), window.index_select(axis, index + 1), share)
-            for window, index, share in zip(x, torch.from_numpy(low).to(x.device), shares, strict=True)
+            for window, index, share in zip(x, indices, shares, strict=True)
         ]
     )
 
@@ -221,9 +225,10 @@ def _restyled(mel: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     own = torch.from_numpy(kept.astype(np.float32)).to(mel.device).view(-1, 1, 1)
     other = torch.from_numpy(rng.permutation(batch)).to(mel.device)
     mean = mel.mean(dim=2, keepdim=True)
-    spread = ((mel * mel).mean(dim=2, keepdim=True) - mean * mean).clamp_min(1e-6).sqrt()
+    power = torch.linalg.vector_norm(mel, dim=2, keepdim=True).square() / mel.shape[2]
+    spread = (power - mean.square()).clamp_min(1e-6).sqrt()
     factor = own + (1 - own) * spread[other] / spread
-    return mel * factor + own * mean + (1 - own) * mean[other] - mean * factor
+    return torch.addcmul(own * mean + (1 - own) * mean[other] - mean * factor, mel, factor)
 
 
 def _in_noise(mel: Tensor, targets: Tensor, config: DistillConfig, rng: np.random.Generator) -> Tensor:
@@ -249,10 +254,12 @@ def loudness(mel: Tensor) -> Tensor:
     return power
 
 
-def _stretch(length: int, widest: int, rng: np.random.Generator) -> slice:
-    width = int(rng.integers(min(widest, length) + 1))
-    start = int(rng.integers(length - width + 1))
-    return slice(start, start + width)
+def _stripes(batch: int, length: int, widest: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """One stripe of up to `widest` in each row [B, length]."""
+    widths = rng.integers(0, min(widest, length) + 1, batch)
+    starts = rng.integers(0, length - widths + 1)
+    at = np.arange(length)
+    return (at >= starts[:, None]) & (at < (starts + widths)[:, None])
 
 
 def distil(
