@@ -1,7 +1,7 @@
 """Teach the microcontroller student: first all phrases of the verifier together, then the one that is wanted.
 
-    windows ─┬─> verifier's features, logits ─┐
-             └─> micro features ──────────────┴─> lessons ─> student of all phrases ─> student of one phrase
+    windows ─┬─> verifier's logits ─┐
+             └─> micro features ────┴─> lessons ─> student of all phrases ─> student of one phrase
     background ─> micro features, mined by the student before each epoch
 
 The trunk that all phrases share is learnt once for all of them; what a phrase adds takes a few minutes.
@@ -9,13 +9,14 @@ The trunk that all phrases share is learnt once for all of them; what a phrase a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from firmware_bridge.aware import AwareStudent
 from firmware_bridge.micro import micro_features
@@ -24,7 +25,7 @@ from firmware_bridge.network import Int8, QuantisedNet
 from firmware_bridge.quantize import quantise
 from wakeword.config import DistillConfig
 from wakeword.errors import TrainingError, UsageError
-from wakeword.train.distill import Lessons, distil, teacher_logits
+from wakeword.train.distill import Lessons, distil
 from wakeword.train.features import MakesFeatures, cache_features
 from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet
@@ -53,21 +54,46 @@ class Material:
     background: Background
 
 
-def make_lessons(
-    net: WakewordNet, encoder: MakesFeatures, windows: WindowSet, path: Path, key: str, progress: Progress
-) -> Lessons:
+class Verdicts:
+    """Stands where `cache_features` expects a net, and gives the verifier's logits of windows."""
+
+    def __init__(self, net: WakewordNet, encoder: MakesFeatures) -> None:
+        """`encoder` makes the features of `net`, in less time perhaps."""
+        self._encoder, self._head = encoder, net.head
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        """The encoder's."""
+        return self._encoder.encoder_input(audio)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Logits [B, K]."""
+        logits: Tensor = self._head(self._encoder.features(x))
+        return logits
+
+    def parameters(self) -> Iterator[Tensor]:
+        """None: it computes on the CPU."""
+        return iter(())
+
+    def eval(self) -> Verdicts:
+        """The same, without dropout."""
+        self._head.eval()
+        return self
+
+
+def make_lessons(verdicts: Verdicts, windows: WindowSet, path: Path, key: str, progress: Progress) -> Lessons:
     """What the verifier says of all windows, and what a microcontroller hears of them.
 
-    `encoder` makes the features of `net`, in less time perhaps. `path` names the caches `<path>.npy` and
-    `<path>-micro.npy`; `key` as in `cache_features`.
+    `path` names the caches `<path>-verifier.npy` and `<path>-micro.npy`; `key` as in `cache_features`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    progress.start(f"verifier's features of {path.name} windows", len(windows))
-    features = cache_features(encoder, windows, path.with_suffix(".npy"), key, progress.advance)
+    progress.start(f"verifier on {path.name} windows", len(windows))
+    said_path = path.with_name(f"{path.name}-verifier.npy")
+    said = cache_features(verdicts, windows, said_path, key, progress.advance)
     progress.start(f"micro features of {path.name} windows", len(windows))
     micro_path = path.with_name(f"{path.name}-micro.npy")
     micro = cache_features(MicroFrontEnd(), windows, micro_path, key, progress.advance)
-    return Lessons(micro, windows.targets, teacher_logits(net, features), features)
+    no_features = np.zeros((len(windows), 0, 0), np.float16)  # these students foretell none
+    return Lessons(micro, windows.targets, said.astype(np.float32), no_features)
 
 
 def hear_background(recordings: Iterable[npt.NDArray[np.generic]], path: Path) -> npt.NDArray[np.float16]:
@@ -146,7 +172,7 @@ def of_phrase(lessons: Lessons, k: int, others: float, rng: np.random.Generator)
         np.asarray(lessons.mel[rows]),
         lessons.targets[rows, k : k + 1],
         lessons.teacher[rows, k : k + 1],
-        np.asarray(lessons.features[rows]),
+        lessons.features[rows],
     )
 
 

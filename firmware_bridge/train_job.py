@@ -25,6 +25,7 @@ from firmware_bridge.train import (
     AWARE,
     TOGETHER,
     Material,
+    Verdicts,
     hear_background,
     make_lessons,
     quantise_student,
@@ -166,12 +167,12 @@ def _material(
     key: str,
     progress: Progress,
 ) -> Material:
-    lessons, quick = dict[str, Lessons](), None
+    lessons, verdicts = dict[str, Lessons](), None
     for split in ("train", "dev"):
         sounds = Sounds.read(recordings.background[split], drop)
         windows = windows_of(split, recordings, sounds, settings)
-        quick = quick or QuickFeatures(net, windows.render(0))
-        lessons[split] = make_lessons(net, quick, windows, work / split, key, progress)
+        verdicts = verdicts or Verdicts(net, QuickFeatures(net, windows.render(0)))
+        lessons[split] = make_lessons(verdicts, windows, work / split, key, progress)
         if split == "train":
             progress.start("micro features of the background", 1)
             heard = hear_background(sounds.all(), work / "background.f16")
