@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 
 from wakeword.errors import WakewordError
@@ -27,8 +28,9 @@ class Reloader:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._asked, self._closed = threading.Event(), threading.Event()
-        self._why = ""
+        # Not an Event: a signal that comes while its handler sets one waits for itself, and all else with it.
+        self._asked: SimpleQueue[str] = SimpleQueue()
+        self._closed = threading.Event()
         self._threads = [threading.Thread(target=self._work, name="reload", daemon=True)]
         if listener.settings.reload.watch:
             self._threads.append(threading.Thread(target=self._watch, name="watch", daemon=True))
@@ -36,24 +38,24 @@ class Reloader:
             thread.start()
 
     def ask(self, why: str) -> None:
-        """Reload soon; does not wait."""
-        self._why = why
-        self._asked.set()
+        """Reload soon; does not wait. Signal handlers may call it, in the middle of another call too."""
+        self._asked.put(why)
 
     def close(self) -> None:
         """End; a reload that is under way is finished first."""
         self._closed.set()
-        self._asked.set()
+        self._asked.put("")
         for thread in self._threads:
             thread.join(2.0)
 
     def _work(self) -> None:
         while True:
-            self._asked.wait()
-            self._asked.clear()
+            why = self._asked.get()
+            while not self._asked.empty():  # once for all who asked
+                why = self._asked.get()
             if self._closed.is_set():
                 return
-            self._listener.reload(self._why)
+            self._listener.reload(why)
 
     def _watch(self) -> None:
         try:
