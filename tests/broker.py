@@ -7,10 +7,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
+from local_servers import wait_until
 
 
 class Broker:
@@ -32,10 +32,7 @@ class Broker:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not self._answers():
-            assert time.monotonic() < deadline, "the broker does not start"
-            time.sleep(0.02)
+        wait_until(self._answers)
 
     def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self._process is not None:

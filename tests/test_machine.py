@@ -1,12 +1,14 @@
-"""What this process may use of the machine."""
+"""What this process may use of the machine, and how its workers end."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from local_servers import wait_until
 
 from wakeword.machine import processors
 
@@ -19,3 +21,33 @@ def test_only_processors_that_are_left_count() -> None:
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"
     assert 1 <= processors() <= (os.cpu_count() or 1)
+
+
+POOL = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from wakeword.machine import end_with_parent
+
+def work(folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(1)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(2, get_context("spawn"), end_with_parent) as pool:
+        list(pool.map(work, sys.argv[1:2] * 1_000))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """Without it both would wait for work for ever, each with a model in memory."""
+    program, folder = tmp_path / "pool.py", tmp_path / "pids"
+    program.write_text(POOL)
+    folder.mkdir()
+    parent = subprocess.Popen([sys.executable, program, folder], cwd=Path(__file__).resolve().parents[1])
+    wait_until(lambda: len(list(folder.iterdir())) == 2, 60)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(Path("/proc", pid.name).exists() for pid in folder.iterdir()))

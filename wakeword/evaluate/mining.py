@@ -26,6 +26,7 @@ from wakeword.evaluate.score import PhraseTrace
 from wakeword.evaluate.streams import NegativeStream
 from wakeword.evaluate.trace import ScoresAudio, trace
 from wakeword.files import written_whole
+from wakeword.machine import end_with_parent
 from wakeword.manifest import Manifest, Mode
 from wakeword.scorer import HopScorer
 
@@ -137,7 +138,7 @@ def _hear_all(
             yield _hear_one(manifest, ears, stream, place)
         return
     context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
-    with ProcessPoolExecutor(min(workers, len(todo)), context) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), context, end_with_parent) as pool:
         try:
             jobs: list[Future[float]] = [
                 pool.submit(_hear_one, manifest, ears, stream, place) for stream, place in todo

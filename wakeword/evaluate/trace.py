@@ -22,7 +22,7 @@ from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS
 from wakeword.bars import percent_bars
 from wakeword.errors import DataError, WakewordError
 from wakeword.files import ZIP_FAULTS, load_arrays, written_whole
-from wakeword.machine import processors
+from wakeword.machine import end_with_parent, processors
 
 MAX_BYTES = 1 << 30
 """Of a saved trace, unpacked."""
@@ -138,6 +138,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(make_scorer: Callable[[], ScoresAudio], heard_s: Any, stop: Any) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it sets `stop`
     _worker.update(make_scorer=make_scorer, heard_s=heard_s, stop=stop)
 
