@@ -16,7 +16,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from wakeword.listen.settings import (
 )
 from wakeword.listen.sources import Source
 from wakeword.listen.watch import Reloader
+from wakeword.manifest import Mode
 
 BANK_S = 1800.0
 """Speech and noise kept in memory, from which the day is made."""
@@ -52,8 +53,16 @@ class Day(Source):
 
     name = "a day of recordings"
 
-    def __init__(self, bank: list[Samples], phrases: list[Samples], seconds: float, seed: int = 1) -> None:
+    def __init__(
+        self,
+        bank: list[Samples],
+        phrases: list[Samples],
+        seconds: float,
+        seed: int = 1,
+        phrase_every_s: float = PHRASE_EVERY_S,
+    ) -> None:
         self._bank, self._phrases, self._seconds, self._seed = bank, phrases, seconds, seed
+        self._share = SEGMENT_S / phrase_every_s
         self.begun_s = 0.0
         """How far it has been heard."""
 
@@ -78,7 +87,7 @@ class Day(Source):
         n = int(SEGMENT_S * SAMPLE_RATE)
         start = int(rng.integers(max(1, len(source) - n)))
         sound = source[start : start + n] * np.float32(10 ** (rng.uniform(-12, 3) / 20))
-        if rng.random() < SEGMENT_S / PHRASE_EVERY_S:
+        if rng.random() < self._share:
             phrase = self._phrases[rng.integers(len(self._phrases))]
             sound = np.concatenate([sound, np.zeros(4_000, np.float32), phrase, np.zeros(8_000, np.float32)])
         return np.clip(sound, -1, 1).astype(np.float32)
@@ -144,9 +153,9 @@ def resident_mb() -> float:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 2)
 
 
-def single_pass(model: Path, source: Day) -> list[Detection]:
+def single_pass(model: Path, source: Iterable[Samples], mode: Mode | None = None) -> list[Detection]:
     """The events of one detector that is fed with all of it."""
-    detector = wakeword.load(model)
+    detector = wakeword.load(model, mode=mode)
     events = [event for block in source for event in detector.feed(block)]
     return events + detector.feed(np.zeros(TAIL_SAMPLES, dtype=np.float32))
 
