@@ -61,7 +61,11 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 def on_page_content(html: str, **_: object) -> str:
     """Leave out what mkdocs-click 0.9 takes for a default: click's marks of none (from 8.3 on a new one)."""
-    return html.replace("<code>Sentinel.UNSET</code>", "").replace("<td>None</td>", "<td></td>")
+    return (
+        html.replace("<code>Sentinel.UNSET</code>", "")
+        .replace("<td>None</td>", "<td></td>")
+        .replace("<td>N/A</td>", "<td></td>")
+    )
 
 
 def _link(text: str, target: str) -> str:
