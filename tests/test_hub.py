@@ -110,4 +110,4 @@ def test_messages_that_change_each_time_do_not_flood(caplog: pytest.LogCaptureFi
     hub = Hub()
     for i in range(100):
         hub.problem("save", f"failure {i}")
-    assert len(caplog.messages) == len(hub._said["save"]) == 20  # nor are they kept: clients word some of them
+    assert len(caplog.messages) == len(hub._said["save"]) == 20  # nor are they kept: clients word some
