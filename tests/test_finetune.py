@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 from tiny import CONFIG, tiny_net
+from tones import SOUNDS, murmur, padded, write_recordings
 
 import wakeword
-from wakeword.audio import SAMPLE_RATE, Samples, as_int16, write_wav
+from wakeword.audio import SAMPLE_RATE, as_int16
 from wakeword.cli import main
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.config import OptimConfig
@@ -38,42 +38,6 @@ ROOT = Path(__file__).resolve().parents[1]
 OPTIM = OptimConfig(epochs=3, batch=16, learning_rate=3e-3, encoder_rate=1e-3, averaging=0.5)
 HEAD = choose_policy("head", 0.0, "cpu", 2)
 ALL = choose_policy("all", 0.0, "cpu", 2)
-
-
-def chirp(hz: float = 500.0, pace: float = 1.0) -> Samples:
-    """A tone that rises by two octaves."""
-    t = np.arange(int(0.5 * SAMPLE_RATE / pace)) / SAMPLE_RATE * pace
-    return (0.3 * np.sin(2 * np.pi * hz / pace * (t + 3 * t**2))).astype(np.float32)
-
-
-def beeps(hz: float = 900.0, pace: float = 1.0) -> Samples:
-    """High, low, high, each a tenth of a second."""
-    t = np.arange(int(0.1 * SAMPLE_RATE / pace)) / SAMPLE_RATE
-    gap = np.zeros(len(t) // 2, dtype=np.float32)
-    tones = [np.sin(2 * np.pi * hz * factor * t) for factor in (2, 1, 2)]
-    return 0.3 * np.concatenate([tones[0], gap, tones[1], gap, tones[2]]).astype(np.float32)
-
-
-SOUNDS: dict[str, Callable[[float, float], Samples]] = {
-    "rising tone": lambda r, p: chirp(500 * r, p),
-    "three beeps": lambda r, p: beeps(900 * r, p),
-}
-
-
-def padded(clip: Samples, rng: np.random.Generator) -> Samples:
-    hiss = (1e-4 * rng.standard_normal(len(clip) + 8_000)).astype(np.float32)
-    hiss[4_000 : 4_000 + len(clip)] += clip
-    return hiss
-
-
-def murmur(seconds: float, seed: int) -> Samples:
-    """Background: hums and rustles that rise and fall like talk, without any of the tones."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    hum = sum(np.sin(2 * np.pi * h * rng.uniform(90, 200) * t) / h for h in range(1, 8))
-    rustle = np.convolve(rng.standard_normal(len(t)), np.ones(5) / 5, mode="same")
-    swell = np.interp(t, np.arange(0, seconds + 1, 0.25), rng.random(len(np.arange(0, seconds + 1, 0.25))))
-    return (0.08 * swell * hum + 0.08 * (1 - swell) * rustle).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -348,17 +312,8 @@ averaging = 0.8
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`clips/<phrase>/<speaker>/x.wav`, `background/speech` and `settings.toml`."""
-    folder, rng = tmp_path_factory.mktemp("recordings"), np.random.default_rng(5)
-    for phrase, make in SOUNDS.items():
-        for speaker in range(8):
-            place = folder / "clips" / phrase.replace(" ", "_") / f"speaker{speaker}"
-            place.mkdir(parents=True)
-            for take in range(2):
-                clip = make(0.9 + speaker / 35, rng.uniform(0.9, 1.1))
-                write_wav(place / f"{take}.wav", padded(clip, rng))
-    (folder / "background" / "speech").mkdir(parents=True)
-    for i in range(10):
-        write_wav(folder / "background" / "speech" / f"{i}.wav", murmur(20.0, 100 + i))
+    folder = tmp_path_factory.mktemp("recordings")
+    write_recordings(folder)
     (folder / "settings.toml").write_text(SETTINGS)
     return folder
 

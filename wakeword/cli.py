@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as err:
         click.echo(f"wakeword: {err.filename or 'input/output'}: {err.strerror or err}", err=True)
         return 1
+    except MemoryError:
+        click.echo("wakeword: out of memory; give it less at a time, or close other programs", err=True)
+        return 1
     except ModuleNotFoundError as err:
         if (err.name or "").partition(".")[0] in OWN_PACKAGES:
             raise

@@ -54,6 +54,8 @@ from wakeword.train.windows import WindowSet
 log = logging.getLogger(__name__)
 console = Console(stderr=True)
 PARITY_WINDOWS = 64
+NO_MEMORY = "can't allocate memory|out of memory|bad_alloc|Failed to allocate memory"
+"""How torch on CPUs and GPUs and onnxruntime say that there is none left."""
 TEXT_VERSIONS, TEXT_NEGATIVES = 4, 6_000
 """Windows per clip and of background where there is not one recording of the phrases."""
 
@@ -89,6 +91,11 @@ def make_detector(request: Request) -> Bundle:
     Raises the WakewordError that explains what is wrong with the recordings, the settings or the disk;
     what was computed until then stays in `<out>.work` for `--resume`.
     """
+    with enough_memory():
+        return _make_detector(request)
+
+
+def _make_detector(request: Request) -> Bundle:
     device = _device(request.device)
     _check_target(request.out)
     given = read_given(request.phrases, request.clips, request.background)
@@ -157,7 +164,9 @@ def _teach(
         make_lessons(net, windows, workspace / name, key, bars, quick)
         for name, windows in (("train", train), ("dev", dev))
     )
-    student = StudentNet(net.phrases, settings.student)
+    with torch.random.fork_rng(devices=()):  # its own seed: a resumed run has drawn less before it
+        torch.manual_seed(settings.seed)
+        student = StudentNet(net.phrases, settings.student)
     background = Background(hours, window_frames(settings.window_s))
     folder = workspace / "student"
     distil(student, taught, examined, settings.distill, folder, key, settings.seed, bars, background)
@@ -267,6 +276,20 @@ def _training(
         "best_epoch": int(np.argmin(dev_loss)) + 1,
         "dev_loss": round(min(dev_loss), 5),
     }
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Around what may need more memory than there is, by numpy, torch or onnxruntime: TrainingError then."""
+    try:
+        yield
+    except Exception as err:
+        if not isinstance(err, MemoryError) and not re.search(NO_MEMORY, str(err)):
+            raise
+        raise TrainingError(
+            "out of memory; lower negatives and versions under [data] or the batches, or close other "
+            "programs; then go on with --resume"
+        ) from err
 
 
 @contextmanager

@@ -6,7 +6,9 @@ Windows are rendered once: a head's features are computed from the log-mel that 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,11 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from wakeword.errors import TrainingError
-from wakeword.machine import processors
+from wakeword.files import ZIP_FAULTS, written_whole
+from wakeword.machine import end_with_parent, processors
 from wakeword.train.frontend import LogMel
 from wakeword.train.run import Progress
 
 BATCH = 32
+
+log = logging.getLogger(__name__)
 
 
 class Renders(Protocol):
@@ -107,11 +112,12 @@ class LogMelRows:
         return np.asarray(self._mel[i], dtype=np.float32)
 
 
-class _Blocks(Dataset[Tensor]):
+class _Blocks(Dataset[npt.NDArray[np.generic]]):
     """Blocks of windows, made in the loader's worker processes: samples [B, N], or their features [B, F, D].
 
     On a CPU the encoder runs in the workers too, one thread in each: on few cores that is several times
-    as fast as one process with many threads.
+    as fast as one process with many threads. Blocks are arrays, which go through a pipe: tensors would go
+    through /dev/shm, and where that is full (a container has 64 MB) torch loses them and waits for ever.
     """
 
     def __init__(
@@ -128,10 +134,9 @@ class _Blocks(Dataset[Tensor]):
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def __getitem__(self, i: int) -> Tensor:
-        block = self._blocks[i]
-        samples = torch.from_numpy(np.stack([self._windows.render(int(w), self._epoch) for w in block]))
-        return samples if self._net is None else _features(self._net, samples)
+    def __getitem__(self, i: int) -> npt.NDArray[np.generic]:
+        samples = np.stack([self._windows.render(int(w), self._epoch) for w in self._blocks[i]])
+        return samples if self._net is None else _features(self._net, torch.from_numpy(samples)).numpy()
 
 
 def _features(net: MakesFeatures, samples: Tensor) -> Tensor:
@@ -142,9 +147,41 @@ def _features(net: MakesFeatures, samples: Tensor) -> Tensor:
 def render_batches(
     windows: Renders, order: npt.NDArray[np.int64], batch: int, epoch: int, net: MakesFeatures | None = None
 ) -> Iterator[Tensor]:
-    """Windows in order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given."""
+    """Windows in order, as samples [B, N], or as features [B, F, D] where a net on the CPU is given.
+
+    TrainingError where a worker process is killed.
+    """
     blocks = _Blocks(windows, order, batch, epoch, net)
-    yield from DataLoader(blocks, batch_size=None, num_workers=min(processors(), len(blocks)))
+    n_workers = min(processors(), len(blocks))
+    loader = iter(
+        DataLoader(
+            blocks,
+            batch_size=None,
+            num_workers=n_workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_begin_worker,
+        )
+    )
+    while True:
+        try:
+            block = next(loader)
+        except StopIteration:
+            return
+        except RuntimeError as err:
+            if "DataLoader worker (pid" not in str(err):  # a fault within one is another's
+                raise
+            raise TrainingError(
+                "a worker process was killed; short of memory? What is done is kept: go on with --resume"
+            ) from err
+        yield torch.from_numpy(block)
+
+
+def _begin_worker(_: int) -> None:
+    end_with_parent()
+
+
+def _as_it_is(block: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return block
 
 
 def cache_log_mel(windows: Renders, path: Path, key: str, progress: Progress) -> npt.NDArray[np.float16]:
@@ -172,7 +209,7 @@ def cache_features(
     the same key is gone on with. `advance` is told how many more windows are done.
     """
     index = path.with_suffix(".json")
-    done = _rows_done(path, index, key)
+    done, digest = _kept(path, index, key, len(windows))
     advance(done)
     store: npt.NDArray[np.float16] | None = None
     try:
@@ -181,15 +218,19 @@ def cache_features(
                 store = _open_store(path, (len(windows), *block.shape[1:]), fresh=done == 0)
             store[done : done + len(block)] = block
             done += len(block)
+            digest = zlib.crc32(block.tobytes(), digest)
+            _note(index, key, done, digest)
             advance(len(block))
     except OSError as err:
         raise TrainingError(f"cannot keep features in {path}: {err}") from err
-    finally:
-        if store is not None:
-            with suppress(OSError):  # without it the features are computed again, no more
-                index.write_text(json.dumps({"key": key, "rows": done}))
     features: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
     return features
+
+
+def _note(index: Path, key: str, rows: int, digest: int) -> None:
+    """Say how far the store is, after each block: a run that is killed loses no more than that."""
+    with suppress(OSError), written_whole(index) as partial:  # without it they are computed again, no more
+        partial.write_text(json.dumps({"key": key, "rows": rows, "crc32": digest}))
 
 
 def _computed(
@@ -203,12 +244,30 @@ def _computed(
         yield (block if on_cpu else _features(net, block.to(device)).cpu()).numpy()
 
 
-def _rows_done(path: Path, index: Path, key: str) -> int:
+def _kept(path: Path, index: Path, key: str, n: int) -> tuple[int, int]:
+    """Rows that an earlier run left and their digest; (0, 0) where it was another's, or they are damaged."""
     try:
         state = json.loads(index.read_text())
-        return int(state["rows"]) if state["key"] == key and path.exists() else 0
-    except (OSError, ValueError, KeyError):
-        return 0
+        rows, digest = int(state["rows"]), int(state["crc32"])
+        if state["key"] != key or not path.exists():
+            return 0, 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, 0
+    try:
+        store = np.load(path, mmap_mode="r")
+        good = len(store) == n and _digest(store[:rows]) == digest
+    except ZIP_FAULTS:
+        good = False
+    if not good:
+        log.warning("%s is damaged; its features are made anew", path)
+    return (rows, digest) if good else (0, 0)
+
+
+def _digest(rows: npt.NDArray[np.float16]) -> int:
+    digest = 0
+    for at in range(0, len(rows), BATCH):
+        digest = zlib.crc32(rows[at : at + BATCH].tobytes(), digest)
+    return digest
 
 
 def _open_store(path: Path, shape: tuple[int, ...], fresh: bool) -> npt.NDArray[np.float16]:
