@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,11 +55,15 @@ MORE_MB, MORE_FILES = 10.0, 3
 """By which memory and open files may grow in the second half."""
 LATE_MQTT_S = 12.0
 """After a broker's restart: a detection that waited for it may have become too old by design."""
+KILL_S = 600.0
+"""At most, until a life has written a clip."""
 KILLER = """
-import os, signal, sys
+import os, signal, sys, time
 folder, pid, skip = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+while not os.path.exists(folder):
+    time.sleep(0.1)
 while os.path.exists(f"/proc/{pid}"):
-    names = os.listdir(folder) if os.path.exists(folder) else []
+    names = os.listdir(folder)
     if any(n.endswith(".part") for n in names) and sum(n.endswith(".json") for n in names) >= skip:
         os.kill(pid, signal.SIGKILL)
         break
@@ -76,6 +81,7 @@ class Findings:
     def add(self, what: str, value: object, good: bool = True) -> None:
         """A row; with `good` False also a fault."""
         self.rows.append((what, f"{value}" if good else f"**{value}**"))
+        print(f"{what}: {value}", flush=True)
         if not good:
             self.wrong.append(f"{what}: {value}")
 
@@ -143,7 +149,7 @@ def long_life(setting: Setting, seconds: float, pause_s: float, findings: Findin
             broker,
             ports["wyoming"],
             setting.piece,
-            rng,  # fmt: skip
+            rng,
         )
         before = time.monotonic()
         faults.run(seconds, pause_s)
@@ -222,7 +228,7 @@ def kills(setting: Setting, n: int, findings: Findings) -> None:
         sound = setting.sound(1000 + i, 35.0)
         life = Listening(config, sound, clock)
         killer = [sys.executable, "-c", KILLER, str(saved), str(life.pid), str(rng.randrange(3))]
-        subprocess.run(killer, timeout=180, check=True)
+        subprocess.run(killer, timeout=KILL_S, check=True)
         heard_s = life.after_death() / SAMPLE_RATE
         lost, added = unlike(said(life.told), undisturbed(setting, sound, life.sent))
         wrong += [f"life {i} lost {event}" for event in lost if event[1] < heard_s]
@@ -294,13 +300,14 @@ def main() -> int:
     findings = Findings()
     bank, phrases = recordings(args.index, BANK_S if not args.dry else 120.0)
     with tempfile.TemporaryDirectory() as name:
-        setting = Setting(args.model.resolve(), bank, phrases, args.seed, Path(name))
+        model = Path(shutil.copy(args.model, name))  # a training may write a new one meanwhile
+        setting = Setting(model, bank, phrases, args.seed, Path(name))
         long_life(setting, 60 * args.minutes, args.pause, findings)
         kills(setting, args.kills, findings)
         if args.phrases:
             microphone(setting, args.phrases, findings)
     lines = ["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in findings.rows)]
-    print("\n".join([*lines, "", *findings.wrong]))
+    print("\n".join(["", *findings.wrong]))
     if not args.dry:
         write_json("soak", {"rows": findings.rows, "wrong": findings.wrong})
         update_section("soak", "\n".join([f"## A soak with faults\n\n{provenance()}\n", *lines]))

@@ -119,7 +119,7 @@ class AtMicrophone:
 def at_microphone(model: Path, phrases: Sequence[Samples], n: int, seed: int, folder: Path) -> dict[str, Any]:
     """Play phrases undisturbed, then the same after a fault each."""
     rng, clock, faults = random.Random(seed), Clock(folder), list[str]()
-    chosen = choose(model, phrases, n)
+    chosen = choose(model, rng.sample(list(phrases), len(phrases)), n)
     with VirtualMic() as mic:
         listening = AtMicrophone(model, folder, mic, clock)
         quiet = [listening.play(clip) for _, clip in chosen]
