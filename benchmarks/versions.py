@@ -3,16 +3,19 @@
     python benchmarks/versions.py out/demo/demo.wakeword RECORDING [--python python3.12 ...]
 
 Each combination is installed from PyPI into a throwaway environment, with a wheel of this tree and nothing
-else, and hears RECORDING in every mode. Answers are compared with those of the first row. A combination that
-cannot be installed is named with the reason.
+else, and hears RECORDING in every mode; the oldest and the newest with two threads, too. Answers are compared
+with those of the first row. A combination that cannot be installed is named with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +27,41 @@ from export.verify import TOLERANCES
 
 VERSIONS = (("1.20.0", "1.26.4"), ("1.20.0", ""), ("1.24.1", ""), ("", "1.26.4"), ("", ""))
 """Of onnxruntime and numpy; empty: the newest."""
+ENDS = (VERSIONS[0], VERSIONS[-1])
+"""Those tried with each further Python."""
+THREADS = (1, 2)
+"""Of an operation, in onnxruntime; a listener takes one."""
+INSTEAD = {"onnxruntime==1.20.0": "onnxruntime==1.20.1", "numpy==1.26.4": "numpy==2.1.0"}
+"""The oldest that there is for a Python to which that version never came."""
 TOLERANCE = TOLERANCES["int8"].mean
 """Of posteriors, on average: int8 kernels of other versions may round otherwise."""
 HEARS = """
 import importlib.metadata, json, platform, sys
-import numpy, wakeword
+import numpy, onnxruntime, wakeword
+threads = int(sys.argv[4])
+real = onnxruntime.InferenceSession
+def session(model, options, **more):
+    options.intra_op_num_threads = threads
+    return real(model, options, **more)
+onnxruntime.InferenceSession = session
 from wakeword.audio import read_audio
-from wakeword.detector import load_models
-model, recording, out = sys.argv[1:]
+from wakeword.decision import Decision
+from wakeword.detector import choose_thresholds, load_models
+model, recording, out = sys.argv[1:4]
 samples, said = read_audio(recording), {}
 for mode in ("cascade", "verifier", "student"):
     models = load_models(model, mode)
-    said[mode] = numpy.stack([posteriors for _, posteriors in models.scorer().feed(samples)])
-    said[mode + " events"] = [f"{e.phrase} {e.time_s:.2f}" for e in models.detector().feed(samples)]
+    manifest = models.manifest
+    rows = models.scorer().feed(samples)
+    decision = Decision(
+        manifest.phrases, choose_thresholds(manifest, mode=models.mode), manifest.decision_of(models.mode)
+    )
+    events = [e for time_s, posteriors in rows for e in decision.update(posteriors, time_s)]
+    said[mode] = numpy.stack([posteriors for _, posteriors in rows])
+    said[mode + " events"] = [f"{e.phrase} {e.time_s:.2f}" for e in events]
 numpy.savez(out, **said)
 version = importlib.metadata.version
-print(json.dumps([platform.python_version(), version("onnxruntime"), version("numpy")]))
+print(json.dumps([platform.python_version(), version("onnxruntime"), version("numpy"), threads]))
 """
 
 
@@ -47,44 +69,71 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("recording", type=Path)
-    parser.add_argument("--python", action="append", help="another Python; repeatable [this one alone]")
+    parser.add_argument("--python", action="append", help="another Python; repeatable")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        # A training may write a new one meanwhile.
+        arguments.model = Path(shutil.copy(arguments.model, folder))
         run([find_uv(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(HERE.parent)])
         (wheel,) = folder.glob("*.whl")
         rows = list[dict[str, Any]]()
-        for python in arguments.python or [sys.executable]:
-            for onnxruntime, numpy in VERSIONS:
-                packages = [str(wheel), pin("onnxruntime", onnxruntime), pin("numpy", numpy)]
-                rows.append(answer(python, packages, folder, arguments))
-                print(rows[-1]["name"], rows[-1].get("fault", "heard"), flush=True)
+        for python, versions in combinations(arguments.python or []):
+            packages = [str(wheel), pin("onnxruntime", versions[0]), pin("numpy", versions[1])]
+            threads = THREADS if python == sys.executable and versions in ENDS else THREADS[:1]
+            rows += answers(python, packages, threads, folder, arguments)
+            print(rows[-1]["name"], rows[-1].get("fault", "heard"), flush=True)
     heard = [row for row in rows if "said" in row]
     if not heard:
         raise SystemExit("no combination could be installed")
     for row in heard:
         compare(row, heard[0])
-    body = "\n".join(table(rows, heard[0]))
+    body = "\n".join(
+        [*table(rows, heard[0]), "", f"Instruction sets of this processor: {instruction_sets()}."]
+    )
     update_section("versions", f"## Versions\n\n{provenance()}\n\n{body}")
     print(body)
     if any(row.get("differs") for row in heard):
         raise SystemExit("answers differ")
 
 
+def combinations(pythons: Sequence[str]) -> list[tuple[str, tuple[str, str]]]:
+    """(Python, versions): all with this Python, the oldest and the newest with each other."""
+    return [(sys.executable, versions) for versions in VERSIONS] + list(itertools.product(pythons, ENDS))
+
+
 def pin(package: str, version: str) -> str:
     return f"{package}=={version}" if version else package
 
 
-def answer(python: str, packages: list[str], folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """What one combination says, or why it cannot."""
-    name, out = " ".join(packages[1:]), folder / "said.npz"
-    paths = [str(arguments.model.resolve()), str(arguments.recording.resolve()), str(out)]
+def answers(
+    python: str, packages: list[str], n_threads: Sequence[int], folder: Path, arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """What one combination says, with each of these numbers of threads, or why it cannot."""
+    name, rows = f"{Path(python).name} {' '.join(packages[1:])}", list[dict[str, Any]]()
     try:
-        versions = json.loads(run([str(throwaway(folder, python, packages)), "-c", HEARS, *paths]))
+        try:
+            environment = throwaway(folder, python, packages)
+        except RuntimeError:
+            environment = throwaway(folder, python, [INSTEAD.get(p, p) for p in packages])
+        for threads in n_threads:
+            out = folder / "said.npz"
+            paths = [str(arguments.model.resolve()), str(arguments.recording.resolve()), str(out)]
+            versions = json.loads(run([str(environment), "-c", HEARS, *paths, str(threads)]))
+            with np.load(out) as said:
+                rows.append({"name": name, "versions": versions, "said": {k: said[k] for k in said.files}})
     except RuntimeError as err:
-        return {"name": f"{python} {name}", "fault": str(err)}
-    with np.load(out) as said:
-        return {"name": name, "versions": versions, "said": {key: said[key] for key in said.files}}
+        rows.append({"name": name, "fault": str(err)})
+    return rows
+
+
+def instruction_sets() -> str:
+    """What onnxruntime chooses its kernels by; no setting of its own makes it leave one out."""
+    flags = next(
+        line.split() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")
+    )
+    known = ("avx", "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8")
+    return ", ".join(f"{name} {'yes' if name in flags else 'no'}" for name in known)
 
 
 def compare(row: dict[str, Any], first: dict[str, Any]) -> None:
@@ -106,15 +155,15 @@ def table(rows: list[dict[str, Any]], first: dict[str, Any]) -> list[str]:
     lines = [
         f"Events in the recording: {', '.join(f'{n} by {mode}' for mode, n in events.items())}.",
         "",
-        "| Python | onnxruntime | numpy | posterior off, mean | max | events differ |",
-        "|---|---|---|--:|--:|---|",
+        "| Python | onnxruntime | numpy | threads | posterior off, mean | max | events differ |",
+        "|---|---|---|--:|--:|--:|---|",
     ]
     for row in rows:
         if "fault" in row:
-            lines.append(f"| | | | | | {row['name']}: {row['fault']} |")
+            lines.append(f"| | | | | | | {row['name']}: {row['fault']} |")
             continue
         cells = [
-            *row["versions"],
+            *map(str, row["versions"]),
             f"{row['mean']:.5f}",
             f"{row['largest']:.3f}",
             ", ".join(row["differs"]) or "none",
