@@ -47,7 +47,7 @@ from wakeword.audio import SAMPLE_RATE, Samples
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))
 from broker import Broker
 
-BANK_S = 1200.0
+BANK_S = 600.0
 PHRASE_EVERY_S = 40.0
 SOUND_S = 1e6
 """More than any life lasts."""
@@ -58,15 +58,16 @@ LATE_MQTT_S = 12.0
 KILL_S = 600.0
 """At most, until a life has written a clip."""
 KILLER = """
-import os, signal, sys, time
+import ctypes, os, signal, sys, time
 folder, pid, skip = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 while not os.path.exists(folder):
     time.sleep(0.1)
-while os.path.exists(f"/proc/{pid}"):
-    names = os.listdir(folder)
-    if any(n.endswith(".part") for n in names) and sum(n.endswith(".json") for n in names) >= skip:
-        os.kill(pid, signal.SIGKILL)
-        break
+libc = ctypes.CDLL(None)
+changes = libc.inotify_init()
+libc.inotify_add_watch(changes, folder.encode(), 0x100)  # IN_CREATE
+while b".part" not in os.read(changes, 4096) or sum(n.endswith(".json") for n in os.listdir(folder)) < skip:
+    pass
+os.kill(pid, signal.SIGKILL)
 """
 Events = list[tuple[str, float]]
 
