@@ -19,9 +19,11 @@ from rich.progress import (
 class Bars:
     """Bars while the `with` block lasts; one stage follows another."""
 
-    def __init__(self) -> None:
+    def __init__(self, visible: bool = True) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bars = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True))
+        self._bars = Progress(
+            *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), disable=not visible
+        )
 
     def __enter__(self) -> Bars:
         self._bars.start()

@@ -32,6 +32,7 @@ OWN_PACKAGES = ("wakeword", "export", "firmware_bridge")
 EXTRAS = {
     name: extra
     for extra, names in {
+        "cluster": ("dask", "distributed"),
         "asr": ("ctranslate2", "faster_whisper"),
         "firmware": ("flatbuffers", "pymicro_features", "serial", "tflite_micro"),
         "synth": ("hibari", "parselmouth", "piper", "wordfreq"),

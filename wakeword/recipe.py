@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import time
@@ -31,6 +32,7 @@ from wakeword.clips.advice import advise
 from wakeword.clips.dataset import normalise_phrase
 from wakeword.clips.drop import NOTHING, DropList
 from wakeword.clips.gather import TRAIN_AND_DEV, Recordings, gather, read_given
+from wakeword.cluster import Cluster, open_cluster
 from wakeword.config import TrainConfig, load_config
 from wakeword.describe import verdict_line
 from wakeword.errors import TrainingError, UsageError
@@ -48,6 +50,8 @@ from wakeword.train.model import (
     window_frames,
 )
 from wakeword.train.policy import Policy, choose_policy
+from wakeword.train.ranks import Ranks, join_ranks
+from wakeword.train.spread_features import WindowPlan, spread_features
 from wakeword.train.student import StudentNet
 from wakeword.train.windows import WindowSet
 
@@ -77,6 +81,8 @@ class Request:
     """Train on a phrase that is advised against."""
     drop: DropList = NOTHING
     """Recordings, or stretches of them, to leave out."""
+    cluster: str | None = None
+    """Who makes features and hears dev, as `open_cluster` takes it; None = the processes of this machine."""
 
 
 def read_settings(config: Path | None, overrides: Mapping[str, Any]) -> TrainConfig:
@@ -85,28 +91,32 @@ def read_settings(config: Path | None, overrides: Mapping[str, Any]) -> TrainCon
     return replace(settings, **{key: value for key, value in overrides.items() if value is not None})
 
 
-def make_detector(request: Request) -> Bundle:
+def make_detector(request: Request) -> Bundle | None:
     """Train, export and calibrate a detector, and write it to `request.out`.
+
+    Where torchrun started several processes, the first alone goes on after fine-tuning; None of the others.
 
     Raises the WakewordError that explains what is wrong with the recordings, the settings or the disk;
     what was computed until then stays in `<out>.work` for `--resume`.
     """
-    with enough_memory():
-        return _make_detector(request)
+    ranks = join_ranks()
+    console.quiet = not ranks.is_first
+    with enough_memory(), open_cluster(request.cluster if ranks.is_first else None) as cluster:
+        return _make_detector(request, ranks, cluster)
 
 
-def _make_detector(request: Request) -> Bundle:
+def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> Bundle | None:
     device = _device(request.device)
     _check_target(request.out)
     given = read_given(request.phrases, request.clips, request.background)
     _check_phrases(request)
     settings = _settings(request)
-    with _stage("recordings"), Bars() as bars:
+    with _stage("recordings"), Bars(ranks.is_first) as bars, ranks.first():
         bars.start("recordings", 1)
         made = gather(given, settings.data, settings.language, settings.seed, bars.track)
         recordings = made.without(request.drop)
     _say(recordings)
-    workspace = _workspace(request.out, request.resume)
+    workspace = _workspace(request.out, request.resume) if ranks.is_first else _work(request.out)
     with _stage("encoder"):
         net = build_net(recordings.phrases, settings).to(device)
     policy = _policy(settings, recordings, device, net)
@@ -114,14 +124,21 @@ def _make_detector(request: Request) -> Bundle:
     with _stage("windows"):
         sounds = {split: Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
         train, dev = (windows_of(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
-    with _stage("fine-tune"), Bars() as bars:
+    with _stage("fine-tune"), Bars(ranks.is_first) as bars:
         key = _key(settings, recordings, request.drop)
         quick = (
             QuickFeatures(net, train.render(0)) if policy.name == "head" and device.type == "cpu" else None
         )
+        if cluster and net.encoder.input == "mel":
+            for split, of_split in (("train", train), ("dev", dev)):
+                plan = WindowPlan(split, recordings, request.drop, settings)
+                spread_features(cluster, plan.build, of_split, quick, workspace / split, key, bars)
         history = fine_tune(
-            net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars, quick
+            net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars, quick, ranks
         )
+        ranks.leave()
+    if not ranks.is_first:
+        return None
     with _stage("export"):
         windows = _parity_windows(net, dev, settings)
         training = _training(recordings, settings, policy, history.dev_loss)
@@ -138,7 +155,7 @@ def _make_detector(request: Request) -> Bundle:
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
     with _stage("calibrate"):
         heard = Dev.build(recordings.clips["dev"], recordings.background["dev"], settings.seed)
-        bundle, gate = set_operating_points(draft, heard, workspace)
+        bundle, gate = set_operating_points(draft, heard, workspace, cluster)
     if gate is not None:
         console.print(_gate_line(gate))
     console.print(verdict_line(bundle.manifest), soft_wrap=True)
@@ -183,7 +200,9 @@ def _gate_line(gate: Gate) -> str:
 def _device(wanted: str) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda, but torch finds no CUDA GPU here; use --device cpu or auto")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's: a GPU for each process
 
 
 def target_of(phrases: Sequence[str]) -> Path:
@@ -199,8 +218,12 @@ def _check_target(out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
 
 
+def _work(out: Path) -> Path:
+    return out.with_suffix(".work")
+
+
 def _workspace(out: Path, resume: bool) -> Path:
-    workspace = out.with_suffix(".work")
+    workspace = _work(out)
     if resume and not workspace.is_dir():
         raise TrainingError(f"nothing to resume: there is no {workspace}; leave --resume out to start")
     if not resume and workspace.is_dir():

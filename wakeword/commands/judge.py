@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 import wakeword
-from wakeword.commands.options import AS_JSON, BUNDLE, EXISTING, MODE
+from wakeword.commands.options import AS_JSON, BUNDLE, CLUSTER, EXISTING, MODE
 from wakeword.manifest import Mode
 
 
@@ -36,6 +36,7 @@ from wakeword.manifest import Mode
     help="Folder of near phrases that are to be refused; made by machine if it is not there.",
 )
 @MODE
+@CLUSTER
 def evaluate(
     model: Path,
     phrases: Path,
@@ -47,6 +48,7 @@ def evaluate(
     seed: int,
     confusables: Path | None,
     mode: Mode | None,
+    cluster: str | None,
 ) -> None:
     """Judge MODEL on streams: misses, false accepts per hour, latency; writes report.html and report.json."""
     from wakeword.evaluate.recordings import Examination, examine
@@ -63,6 +65,7 @@ def evaluate(
         seed=seed,
         mode=mode,
         confusables=confusables,
+        cluster=cluster,
     )
     result, rejected = examine(what)
     for fault in rejected:

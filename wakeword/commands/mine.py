@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from wakeword.commands.options import EXISTING, MODE
+from wakeword.commands.options import CLUSTER, EXISTING, MODE
 from wakeword.errors import UsageError
 from wakeword.machine import processors
 from wakeword.manifest import Mode
@@ -23,6 +23,7 @@ from wakeword.manifest import Mode
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--saved", type=EXISTING, default=None, help="Label what `listen --save` kept, instead.")
 @MODE
+@CLUSTER
 def mine(
     model: Path | None,
     background: tuple[Path, ...],
@@ -33,6 +34,7 @@ def mine(
     resume: bool,
     saved: Path | None,
     mode: Mode | None,
+    cluster: str | None,
 ) -> None:
     """Find what MODEL takes for a phrase, or nearly, in hours of audio without one.
 
@@ -46,7 +48,9 @@ def mine(
         return
     if model is None or not background:
         raise UsageError("give MODEL and --background, or --saved")
-    _mine(model, background, out, n, split, workers, resume, mode)
+    if cluster:  # its workers run in another folder
+        model, background = model.absolute(), tuple(path.absolute() for path in background)
+    _mine(model, background, out, n, split, workers, resume, mode, cluster)
 
 
 def _mine(
@@ -58,11 +62,13 @@ def _mine(
     workers: int | None,
     resume: bool,
     mode: Mode | None,
+    cluster: str | None,
 ) -> None:
     import hashlib
 
     from wakeword.bars import progress_bar
     from wakeword.clips.dataset import load_background
+    from wakeword.cluster import open_cluster
     from wakeword.errors import DataError
     from wakeword.evaluate.hard_clips import choose_hardest, write_hard_clips
     from wakeword.evaluate.mining import ears_of, hear
@@ -75,13 +81,13 @@ def _mine(
     if notes.is_dir() and not resume:
         shutil.rmtree(notes)
     key = hashlib.sha256(model.read_bytes()).hexdigest() + "".join(ear.mode for ear in ears)
-    with progress_bar("listening", sum(c.seconds for c in clips)) as advance:
-        moments = hear(manifest, ears, clips, notes, key, workers or processors(), advance)
+    seconds = sum(c.seconds for c in clips)
+    with open_cluster(cluster) as spread, progress_bar("listening", seconds) as advance:
+        moments = hear(manifest, ears, clips, notes, key, workers or processors(), advance, spread)
     chosen = choose_hardest(moments, n)
     index = write_hard_clips(out, chosen, {clip.path: clip for clip in clips})
-    hours = sum(c.seconds for c in clips) / 3600
     for phrase in manifest.phrases:
         of = [one.moment for one in chosen if one.moment.phrase == phrase]
         accepted = sum(m.hardness >= 1 and m.scorer == ears[0].mode for m in of)
         click.echo(f"{phrase}: {len(of)} hard moments, {accepted} of them false accepts ({ears[0].mode})")
-    click.echo(f"{len(chosen)} clips from {hours:.1f} h: {index}")
+    click.echo(f"{len(chosen)} clips from {seconds / 3600:.1f} h: {index}")

@@ -17,4 +17,7 @@ MODE = click.option(
     default=None,
     help="Who listens [cascade, where there is a student].",
 )
+CLUSTER = click.option(
+    "--cluster", default=None, help="Who works: a Dask scheduler, tcp://host:8786, or local:N [this machine]."
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wakeword.commands.options import EXISTING
+from wakeword.commands.options import CLUSTER, EXISTING
 
 
 @click.command()
@@ -34,6 +34,7 @@ from wakeword.commands.options import EXISTING
 @click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
 @click.option("--force", is_flag=True, help="Train on a phrase that is advised against.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@CLUSTER
 def train(
     phrases: tuple[str, ...],
     clips: Path | None,
@@ -44,6 +45,7 @@ def train(
     resume: bool,
     force: bool,
     drop_list: Path | None,
+    cluster: str | None,
     **overrides: Any,
 ) -> None:
     """Make a detector for PHRASES from recordings of them, or from their text alone."""
@@ -53,5 +55,8 @@ def train(
     settings = read_settings(config, overrides)
     drop = read_drop_list(drop_list) if drop_list else NOTHING
     target = out or target_of(phrases)
-    request = Request(phrases, clips, background, target, settings, device, resume, force, drop)
+    if cluster:  # its workers run in another folder
+        clips, target = clips and clips.absolute(), target.absolute()
+        background = tuple(path.absolute() for path in background)
+    request = Request(phrases, clips, background, target, settings, device, resume, force, drop, cluster)
     make_detector(request)

@@ -14,6 +14,7 @@ from pathlib import Path
 from wakeword.clips.confusable_clips import ConfusableClip
 from wakeword.clips.confusables import CONFUSABLE_KINDS
 from wakeword.clips.dataset import Clip
+from wakeword.cluster import Cluster
 from wakeword.evaluate.intervals import wilson
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams
 from wakeword.evaluate.result import Accepted, AcceptedText, ConfusableResult, Excerpt
@@ -64,10 +65,11 @@ def hear_confusables(
     seed: int = 1,
     processes: int | None = None,
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> list[Outcome]:
     """Play every recording to a detector, at its default thresholds; see `evaluate` for the arguments."""
     streams = confusable_streams(confusables, speech, seed)
-    traces = trace_all(make_scorer, streams, processes, "confusables", progress)
+    traces = trace_all(make_scorer, streams, processes, "confusables", progress, cluster)
     known = {one.clip.path: one for one in confusables}
     return [
         outcome

@@ -9,26 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from wakeword.clips.dataset import Clip
+from wakeword.cluster import Cluster
 from wakeword.detector import load_models
-from wakeword.errors import DataError, WakewordError
+from wakeword.errors import DataError
 from wakeword.evaluate.plan import build_negative_streams
 from wakeword.evaluate.score import PhraseTrace
 from wakeword.evaluate.streams import NegativeStream
 from wakeword.evaluate.trace import ScoresAudio, trace
 from wakeword.files import written_whole
-from wakeword.machine import end_with_parent
 from wakeword.manifest import Manifest, Mode
 from wakeword.scorer import HopScorer
+from wakeword.spread import Processes
 
 STRETCH_S = 180.0
 """About how much is heard between two notes."""
@@ -96,6 +93,7 @@ def hear(
     key: str,
     workers: int = 1,
     progress: Progress | None = None,
+    cluster: Cluster | None = None,
 ) -> list[Moment]:
     """All hard moments of the recordings, in no order that means anything.
 
@@ -107,6 +105,7 @@ def hear(
         key: Names the model: notes of another one are not used.
         workers: Processes.
         progress: Told of the seconds of each stretch.
+        cluster: Whose workers listen, instead of processes of this machine.
     """
     notes.mkdir(parents=True, exist_ok=True)
     streams = build_negative_streams(clips, STRETCH_S)
@@ -114,9 +113,12 @@ def hear(
     todo = [(s, p) for s, p in zip(streams, places, strict=True) if not _read_note(p)]
     if progress:
         progress(sum(s.seconds for s in streams) - sum(s.seconds for s, _ in todo))
-    for seconds in _hear_all(manifest, ears, todo, workers):
+    spread = cluster or Processes(workers)
+    for i, moments in spread.run(partial(Hearing, manifest, ears), [stream for stream, _ in todo]):
+        stream, place = todo[i]
+        _write_note(place, moments)
         if progress:
-            progress(seconds)
+            progress(stream.seconds)
     return [moment for place in places for moment in _read_note(place) or []]
 
 
@@ -129,51 +131,26 @@ def _name(stream: NegativeStream, key: str) -> str:
     return hashlib.sha256("\n".join([key, *files]).encode()).hexdigest()[:24]
 
 
-def _hear_all(
-    manifest: Manifest, ears: Sequence[Ear], todo: Sequence[tuple[NegativeStream, Path]], workers: int
-) -> Iterator[float]:
-    """Hear each stretch and note what was hard; yields its seconds."""
-    if workers <= 1 or len(todo) <= 1:
-        for stream, place in todo:
-            yield _hear_one(manifest, ears, stream, place)
-        return
-    context = multiprocessing.get_context("spawn")  # onnxruntime's threads do not survive a fork
-    with ProcessPoolExecutor(min(workers, len(todo)), context, end_with_parent) as pool:
-        try:
-            jobs: list[Future[float]] = [
-                pool.submit(_hear_one, manifest, ears, stream, place) for stream, place in todo
-            ]
-            for job in as_completed(jobs):
-                yield job.result()
-        except BrokenProcessPool as err:
-            raise WakewordError(
-                "a worker process was killed; short of memory? Go on with --resume and fewer --workers"
-            ) from err
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+class Hearing:
+    """Each ear's scorer, loaded once, and what they find hard in a stretch."""
 
+    def __init__(self, manifest: Manifest, ears: Sequence[Ear]) -> None:
+        self._manifest = manifest
+        self._ears = [(ear, ear.make()) for ear in ears]
 
-_scorers: dict[Any, ScoresAudio] = {}
-"""Of this process: each ear's scorer, loaded once."""
-
-
-def _hear_one(manifest: Manifest, ears: Sequence[Ear], stream: NegativeStream, place: Path) -> float:
-    moments = list[Moment]()
-    for ear in ears:
-        name = (repr(ear.make), ear.mode)
-        if name not in _scorers:
-            _scorers[name] = ear.make()
-        heard = trace(_scorers[name], stream.blocks())
-        for phrase in manifest.phrases:
-            threshold = ear.thresholds[phrase]
-            smoothed = PhraseTrace(heard, phrase, manifest.decision_of(ear.mode))
-            for score, at_s in smoothed.peaks(PER_STRETCH).tolist():
-                if score >= LEAST * threshold:
-                    path, into_s = stream.file_at(at_s)
-                    moments.append(Moment(phrase, ear.mode, score, threshold, path, round(into_s, 2)))
-    _write_note(place, moments)
-    return stream.seconds
+    def __call__(self, stream: NegativeStream) -> list[Moment]:
+        """All hard moments of a stretch."""
+        moments = list[Moment]()
+        for ear, scorer in self._ears:
+            heard = trace(scorer, stream.blocks())
+            for phrase in self._manifest.phrases:
+                threshold = ear.thresholds[phrase]
+                smoothed = PhraseTrace(heard, phrase, self._manifest.decision_of(ear.mode))
+                for score, at_s in smoothed.peaks(PER_STRETCH).tolist():
+                    if score >= LEAST * threshold:
+                        path, into_s = stream.file_at(at_s)
+                        moments.append(Moment(phrase, ear.mode, score, threshold, path, round(into_s, 2)))
+        return moments
 
 
 def _write_note(place: Path, moments: Sequence[Moment]) -> None:

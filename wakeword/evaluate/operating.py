@@ -13,6 +13,7 @@ from typing import Any
 
 from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.dataset import Clip
+from wakeword.cluster import Cluster
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS
 from wakeword.evaluate.calibrate import calibrate, fit_probability
 from wakeword.evaluate.gate import Gate, Pair, choose_gate
@@ -65,24 +66,27 @@ class Listening:
     mixed: Heard
 
 
-def set_operating_points(draft: Bundle, dev: Dev, workspace: Path) -> tuple[Bundle, Gate | None]:
+def set_operating_points(
+    draft: Bundle, dev: Dev, workspace: Path, cluster: Cluster | None = None
+) -> tuple[Bundle, Gate | None]:
     """The draft with its gate, thresholds, calibration and verdict.
 
     The gate keeps what the verifier hears of the phrases in noise. The thresholds are set on the background
     without the phrases, for each mode of listening by itself. `workspace` takes the drafts that the worker
-    processes load.
+    processes, or those of a cluster, load.
     """
-    always = _listen(draft, "verifier", dev, workspace, (NOISY,))
+    listen = partial(_listen, dev=dev, workspace=workspace, cluster=cluster)
+    always = listen(draft, "verifier", (NOISY,))
     rate = f"{DEFAULT_FA_PER_HOUR:g}"
     points = _points(draft, "verifier", always.negative)
     draft = replace(draft, manifest=replace(draft.manifest, thresholds=points, default_fa_per_hour=rate))
     if draft.student is None:
-        clean = _listen(draft, "verifier", dev, workspace, (CLEAN,), negative=always.negative)
+        clean = listen(draft, "verifier", (CLEAN,), always.negative)
         return _judged(draft, {"verifier": _joined(always, clean)}), None
-    alone = _listen(draft, "student", dev, workspace, (NOISY,))
+    alone = listen(draft, "student", (NOISY,))
     gate = _gate(draft, alone, always)
     draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, "student", alone.negative))
-    cascaded = _listen(draft, "cascade", dev, workspace, (NOISY, CLEAN))
+    cascaded = listen(draft, "cascade", (NOISY, CLEAN))
     draft = _with_student(draft, cascade_thresholds=_points(draft, "cascade", cascaded.negative))
     return _judged(draft, {"cascade": cascaded, "verifier": always, "student": alone}), gate
 
@@ -90,10 +94,12 @@ def set_operating_points(draft: Bundle, dev: Dev, workspace: Path) -> tuple[Bund
 def _listen(
     draft: Bundle,
     mode: Mode,
-    dev: Dev,
-    workspace: Path,
     conditions: Sequence[str],
     negative: list[Trace] | None = None,
+    *,
+    dev: Dev,
+    workspace: Path,
+    cluster: Cluster | None,
 ) -> Listening:
     """Hear the negative streams (unless their traces are given) and these conditions in one mode."""
     path = workspace / "draft.wakeword"
@@ -102,7 +108,7 @@ def _listen(
     streams = [*mixed, *([] if negative else dev.negative)]
     # The verifier at every hop is half of a training's time; sparsely, a third of that.
     scorer = partial(sparse_scorer, path) if mode == "verifier" else partial(bundle_scorer, path, mode)
-    traces = iter(trace_all(scorer, streams, label=f"dev streams ({mode})"))
+    traces = iter(trace_all(scorer, streams, label=f"dev streams ({mode})", cluster=cluster))
     heard = {name: [(stream, next(traces)) for stream in dev.mixed[name]] for name in conditions}
     return Listening(negative or list(traces), heard)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wakeword.bundle import load_bundle
 from wakeword.clips.confusable_clips import find_confusables
 from wakeword.clips.dataset import Clip, Rejected, check_clips, load_background, load_clips
+from wakeword.cluster import open_cluster
 from wakeword.errors import UsageError
 from wakeword.evaluate.result import EvaluationResult
 from wakeword.evaluate.run import evaluate, speech_and_noise
@@ -35,6 +36,18 @@ class Examination:
     mode: Mode | None = None
     confusables: Path | None = None
     """Folder of near phrases, played too; where there is none they are made. None = leave them out."""
+    cluster: str | None = None
+    """Who listens, as `open_cluster` takes it; None = the processes of this machine."""
+
+    def anywhere(self) -> Examination:
+        """The same by absolute paths, for workers that run in another folder."""
+        return replace(
+            self,
+            model=self.model.absolute(),
+            phrases=self.phrases.absolute(),
+            background=[path.absolute() for path in self.background],
+            confusables=self.confusables and self.confusables.absolute(),
+        )
 
 
 def examine(what: Examination) -> tuple[EvaluationResult, list[Rejected]]:
@@ -42,23 +55,27 @@ def examine(what: Examination) -> tuple[EvaluationResult, list[Rejected]]:
 
     Raises UsageError for a level that is none, DataError where there is nothing to judge on.
     """
+    if what.cluster:
+        what = what.anywhere()
     levels = [snr_of(text) for text in what.snrs]
     known = load_bundle(what.model).manifest.phrases
     clips, rejected = check_clips(_of_split(load_clips(what.phrases, known), what.split))
     speech, noise = speech_and_noise(_of_split(load_background(what.background), what.split))
     near = find_confusables(what.confusables, known, what.split, what.seed) if what.confusables else []
-    result = evaluate(
-        what.model,
-        clips,
-        speech,
-        noise,
-        what.out,
-        levels,
-        seed=what.seed,
-        max_phrases=what.max_clips,
-        mode=what.mode,
-        confusables=near,
-    )
+    with open_cluster(what.cluster) as cluster:
+        result = evaluate(
+            what.model,
+            clips,
+            speech,
+            noise,
+            what.out,
+            levels,
+            seed=what.seed,
+            max_phrases=what.max_clips,
+            mode=what.mode,
+            confusables=near,
+            cluster=cluster,
+        )
     return result, rejected
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from wakeword.bundle import load_bundle
 from wakeword.clips.confusable_clips import ConfusableClip
 from wakeword.clips.dataset import Clip
+from wakeword.cluster import Cluster
 from wakeword.detector import load_models
 from wakeword.errors import DataError
 from wakeword.evaluate.confusable import count_confusables, hear_confusables
@@ -45,6 +46,7 @@ def evaluate(
     progress: bool = True,
     mode: Mode | None = None,
     confusables: Sequence[ConfusableClip] = (),
+    cluster: Cluster | None = None,
 ) -> EvaluationResult:
     """Judge a bundle on mixed and negative streams and write `report.html` and `report.json`.
 
@@ -61,6 +63,7 @@ def evaluate(
         progress: show a bar on stderr.
         mode: who listens; None = as `wakeword.load` has it.
         confusables: recordings that must not be taken for a phrase, each played once in background speech.
+        cluster: whose workers listen, instead of processes of this machine.
 
     Raises DataError where there is nothing to judge on, BundleError for a bad bundle.
     """
@@ -77,6 +80,7 @@ def evaluate(
         processes,
         seed,
         progress,
+        cluster,
     )
     result = judge(heard, manifest)
     facts = {"seed": seed, "model_bytes": path.stat().st_size, "encoder": manifest.encoder, **heard.facts}
@@ -86,7 +90,7 @@ def evaluate(
     if confusables:
         scorer = partial(bundle_scorer, path, mode)
         outcomes = hear_confusables(
-            scorer, confusables, background or noise, manifest, seed, processes, progress
+            scorer, confusables, background or noise, manifest, seed, processes, progress, cluster
         )
         result = replace(result, confusables=count_confusables(outcomes))
     write_report(result, out_dir)
@@ -121,8 +125,9 @@ def listen(
     processes: int | None,
     seed: int,
     progress: bool,
+    cluster: Cluster | None = None,
 ) -> Heard:
-    """Build every stream of an evaluation and trace them all in one pool."""
+    """Build every stream of an evaluation and trace them all in one pool; arguments as for `evaluate`."""
     start = time.monotonic()
     speech = [c for c in background if c.kind == "speech"] or list(background)
     mixed = {
@@ -135,7 +140,7 @@ def listen(
     negative = build_negative_streams(list(everything.values()))
     streams: list[MixedStream | NegativeStream] = [*(s for part in mixed.values() for s in part), *negative]
     label = f"judging ({sum(s.seconds for s in streams) / 3600:.1f} h of audio)"
-    traces = iter(trace_all(make_scorer, streams, processes, label, progress))
+    traces = iter(trace_all(make_scorer, streams, processes, label, progress, cluster))
     facts = {
         "mixed_hours": {name: sum(s.seconds for s in part) / 3600 for name, part in mixed.items()},
         "speakers": len({c.group for c in clips}),

@@ -1,6 +1,6 @@
 """One pass of the detector's scorer over a stream, kept, so that any threshold can be tried on it.
 
-Streams are independent, so they go to a pool of processes; each keeps one scorer.
+Streams are independent, so they go to a pool of processes, or to a cluster; each process keeps one scorer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from wakeword.audio import FRAME_SAMPLES, HOP_SAMPLES, SAMPLE_RATE, SILENCE_DBFS, Samples, frame_levels_dbfs
 from wakeword.bars import percent_bars
+from wakeword.cluster import Cluster
 from wakeword.errors import DataError, WakewordError
 from wakeword.files import ZIP_FAULTS, load_arrays, written_whole
 from wakeword.machine import end_with_parent, processors
@@ -163,8 +165,9 @@ def trace_all(
     processes: int | None = None,
     label: str = "listening",
     progress: bool = True,
+    cluster: Cluster | None = None,
 ) -> list[Trace]:
-    """Trace many streams at once; the result has their order and does not depend on `processes`.
+    """Trace many streams at once; the result has their order and does not depend on who traced them.
 
     Args:
         make_scorer: picklable, called once in each process.
@@ -172,15 +175,45 @@ def trace_all(
         processes: worker processes; None = one per processor. 1 stays in this process.
         label: what the progress bar says.
         progress: show the bar (on stderr).
+        cluster: whose workers trace, instead of processes of this machine.
     """
     processes = min(processes or processors(), len(streams))
     total_s = sum(s.seconds for s in streams)
     with percent_bars(progress) as bar:
         task = bar.add_task(label, total=total_s)
+        if cluster:
+            return _trace_in_cluster(make_scorer, streams, cluster, lambda s: bar.advance(task, s))
         if processes <= 1:
             scorer = make_scorer()
             return [trace(scorer, s.blocks(), lambda s: bar.advance(task, s)) for s in streams]
         return _trace_in_pool(make_scorer, streams, processes, lambda s: bar.update(task, completed=s))
+
+
+def _longest_first(streams: Sequence[PlaysAudio]) -> list[int]:
+    return sorted(range(len(streams)), key=lambda i: -streams[i].seconds)
+
+
+class _Listener:
+    """A scorer, and what it says of each stream."""
+
+    def __init__(self, make_scorer: Callable[[], ScoresAudio]) -> None:
+        self._scorer = make_scorer()
+
+    def __call__(self, stream: PlaysAudio) -> Trace:
+        return trace(self._scorer, stream.blocks())
+
+
+def _trace_in_cluster(
+    make_scorer: Callable[[], ScoresAudio],
+    streams: Sequence[PlaysAudio],
+    cluster: Cluster,
+    heard: Callable[[float], None],
+) -> list[Trace]:
+    traces, order = dict[int, Trace](), _longest_first(streams)
+    for n, result in cluster.run(partial(_Listener, make_scorer), [streams[i] for i in order]):
+        traces[order[n]] = result
+        heard(result.seconds)
+    return [traces[i] for i in range(len(streams))]
 
 
 def _trace_in_pool(
@@ -194,8 +227,7 @@ def _trace_in_pool(
     heard_s, stop = context.Value("d", 0.0), context.Event()
     with ProcessPoolExecutor(processes, context, _start_worker, (make_scorer, heard_s, stop)) as pool:
         try:
-            longest_first = sorted(range(len(streams)), key=lambda i: -streams[i].seconds)
-            tasks = {i: pool.submit(_trace_in_worker, streams[i]) for i in longest_first}
+            tasks = {i: pool.submit(_trace_in_worker, streams[i]) for i in _longest_first(streams)}
             _wait(list(tasks.values()), lambda: heard(heard_s.value))
             return [tasks[i].result() for i in range(len(streams))]
         except BrokenProcessPool as err:

@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ from wakeword.train.frontend import LogMel
 from wakeword.train.run import Progress
 
 BATCH = 32
+
+Computed = Callable[[int], Iterator[npt.NDArray[np.float16]]]
+"""From which row on -> blocks of features, in order."""
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +139,17 @@ class _Blocks(Dataset[npt.NDArray[np.generic]]):
         return len(self._blocks)
 
     def __getitem__(self, i: int) -> npt.NDArray[np.generic]:
-        samples = np.stack([self._windows.render(int(w), self._epoch) for w in self._blocks[i]])
+        samples = _rendered(self._windows, self._blocks[i], self._epoch)
         return samples if self._net is None else _features(self._net, torch.from_numpy(samples)).numpy()
+
+
+def _rendered(windows: Renders, rows: npt.NDArray[np.int64], epoch: int = 0) -> npt.NDArray[np.float32]:
+    return np.stack([windows.render(int(w), epoch) for w in rows])
+
+
+def block_of(net: MakesFeatures, windows: Renders, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+    """Features of these windows, as they are cached [B, F, D]; for a net on the CPU."""
+    return _features(net, torch.from_numpy(_rendered(windows, rows))).numpy()
 
 
 def _features(net: MakesFeatures, samples: Tensor) -> Tensor:
@@ -184,36 +197,50 @@ def _as_it_is(block: Any) -> Any:
     return block
 
 
-def cache_log_mel(windows: Renders, path: Path, key: str, progress: Progress) -> npt.NDArray[np.float16]:
-    """Log-mel of all windows [N, 80, T], kept in `<path>-mel.npy`; `key` as in `cache_features`."""
+def cache_log_mel(
+    windows: Renders, path: Path, key: str, progress: Progress, computed: Computed | None = None
+) -> npt.NDArray[np.float16]:
+    """Log-mel of all windows [N, 80, T], kept in `<path>-mel.npy`; the rest as in `cache_features`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     progress.start(f"log-mel of {path.name} windows", len(windows))
-    return cache_features(MelOnly(), windows, path.with_name(f"{path.name}-mel.npy"), key, progress.advance)
+    store = path.with_name(f"{path.name}-mel.npy")
+    return cache_features(MelOnly(), windows, store, key, progress.advance, computed)
 
 
 def cache_encoded(
-    net: MakesFeatures, windows: Renders, path: Path, key: str, progress: Progress
+    net: MakesFeatures,
+    windows: Renders,
+    path: Path,
+    key: str,
+    progress: Progress,
+    computed: Computed | None = None,
 ) -> npt.NDArray[np.float16]:
-    """Features of all windows [N, F, D], kept in `<path>.npy`; `key` as in `cache_features`."""
+    """Features of all windows [N, F, D], kept in `<path>.npy`; the rest as in `cache_features`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     progress.start(f"features of {path.name} windows", len(windows))
-    return cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance)
+    return cache_features(net, windows, path.with_suffix(".npy"), key, progress.advance, computed)
 
 
 def cache_features(
-    net: MakesFeatures, windows: Renders, path: Path, key: str, advance: Callable[[int], None]
+    net: MakesFeatures,
+    windows: Renders,
+    path: Path,
+    key: str,
+    advance: Callable[[int], None],
+    computed: Computed | None = None,
 ) -> npt.NDArray[np.float16]:
     """Features of all windows [N, F, D], from disk where they are there already.
 
     `key` names everything they depend on: a cache with another key is made anew, an unfinished one with
     the same key is gone on with. `advance` is told how many more windows are done.
+    `computed` makes the blocks elsewhere; None = here.
     """
     index = path.with_suffix(".json")
     done, digest = _kept(path, index, key, len(windows))
     advance(done)
     store: npt.NDArray[np.float16] | None = None
     try:
-        for block in _computed(net.eval(), windows, np.arange(done, len(windows))):
+        for block in (computed or partial(_computed, net.eval(), windows))(done):
             if store is None:
                 store = _open_store(path, (len(windows), *block.shape[1:]), fresh=done == 0)
             store[done : done + len(block)] = block
@@ -233,9 +260,8 @@ def _note(index: Path, key: str, rows: int, digest: int) -> None:
         partial.write_text(json.dumps({"key": key, "rows": rows, "crc32": digest}))
 
 
-def _computed(
-    net: MakesFeatures, windows: Renders, order: npt.NDArray[np.int64]
-) -> Iterator[npt.NDArray[np.float16]]:
+def _computed(net: MakesFeatures, windows: Renders, done: int) -> Iterator[npt.NDArray[np.float16]]:
+    order = np.arange(done, len(windows))
     device = next(net.parameters(), torch.empty(0)).device
     on_cpu = device.type == "cpu"
     for block in (

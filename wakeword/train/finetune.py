@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from wakeword.train.features import (
 )
 from wakeword.train.model import WakewordNet
 from wakeword.train.policy import Policy, apply_policy, parameter_groups
+from wakeword.train.ranks import ALONE, Ranks
 from wakeword.train.run import History, Progress, Run
 from wakeword.train.windows import WindowSet
 
@@ -31,20 +33,22 @@ class _Examples:
     def __init__(self, windows: WindowSet, features: npt.NDArray[np.float16] | None) -> None:
         self._windows, self._features = windows, features
 
+    def scored_by(self, net: WakewordNet) -> nn.Module:
+        """What makes logits of the inputs."""
+        return net if self._features is None else net.head
+
     def batches(
-        self, net: WakewordNet, order: npt.NDArray[np.int64], batch: int, epoch: int
+        self, net: WakewordNet, score: nn.Module, order: npt.NDArray[np.int64], batch: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(logits [B, K], targets [B, K]) in the given order, on the net's device."""
+        """(logits [B, K], targets [B, K]) in the given order, on the net's device; see `scored_by`."""
         device = net.head.output.weight.device
         starts = range(0, len(order), batch)
         if self._features is None:
             rendered = render_batches(self._windows, order, batch, epoch)
             inputs: Iterator[Tensor] = (net.encoder_input(x.to(device)) for x in rendered)
-            score: Callable[[Tensor], Tensor] = net
         else:
             features = self._features
             inputs = (torch.from_numpy(features[order[s : s + batch]]).to(device).float() for s in starts)
-            score = net.head
         for start, x in zip(starts, inputs, strict=True):
             targets = torch.from_numpy(self._windows.targets[order[start : start + batch]]).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -63,6 +67,7 @@ def fine_tune(
     seed: int,
     progress: Progress,
     frozen: MakesFeatures | None = None,
+    ranks: Ranks = ALONE,
 ) -> History:
     """Train `net` in place; it ends with the averaged weights of the epoch with the lowest dev loss.
 
@@ -70,30 +75,38 @@ def fine_tune(
     with the same key is gone on with, any other is started over.
 
     `frozen` makes the features that are cached where the encoder is left as it is; None = `net` itself.
+    Of several `ranks` the first makes features, and each learns from its part of every batch.
 
     Raises TrainingError when the loss diverges or the disk is full.
     """
+    rows, batch = train.rows(), ranks.per_rank(config.batch)
     apply_policy(net.encoder, policy)
-    sets = [
-        _examples(frozen or net, w, policy, workspace / name, key, progress, net.encoder.input == "mel")
-        for name, w in (("train", train), ("dev", dev))
-    ]
-    n_dev, rows = len(dev), train.rows()
+    with ranks.first():
+        sets = [
+            _examples(frozen or net, w, policy, workspace / name, key, progress, net.encoder.input == "mel")
+            for name, w in (("train", train), ("dev", dev))
+        ]
+    dev_rows = np.arange(ranks.rank, len(dev), ranks.world)
+    weights = partial(window_weights, negative_weight=config.negative_weight)
+    score = ranks.wrap(sets[0].scored_by(net))
 
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
-        for logits, targets in sets[0].batches(net, rows[order], config.batch, epoch):
-            yield weighted_loss(logits, targets, config.negative_weight)
+        chosen = rows[order]
+        wholes = ranks.batches(chosen, config.batch)
+        parts = sets[0].batches(net, score, ranks.part(chosen, config.batch), batch, epoch)
+        for whole, (logits, targets) in zip(wholes, parts, strict=True):
+            share = ranks.share(weights(targets), weights(torch.from_numpy(train.targets[whole])))
+            yield weighted_loss(logits, targets, config.negative_weight) * share
 
     def dev_losses() -> Iterator[tuple[Tensor, float]]:
-        for logits, targets in sets[1].batches(net, np.arange(n_dev), config.batch, 0):
-            weight = float(window_weights(targets, config.negative_weight).sum())
-            yield weighted_loss(logits, targets, config.negative_weight), weight
+        for logits, targets in sets[1].batches(net, score, dev_rows, batch, 0):
+            yield weighted_loss(logits, targets, config.negative_weight), float(weights(targets).sum())
 
     groups = [
         {"params": list(net.head.parameters()), "lr": config.learning_rate},
         *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
     ]
-    run = Run(net, groups, config, len(rows), workspace / "checkpoint", key, seed)
+    run = Run(net, groups, config, len(rows), workspace / "checkpoint", key, seed, ranks)
     return run.fit("fine-tune", losses, dev_losses, progress)
 
 

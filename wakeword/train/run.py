@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from wakeword.errors import TrainingError
 from wakeword.train.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from wakeword.train.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +85,14 @@ class Run:
         folder: Path,
         key: str,
         seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Prepare to train those weights of `net` that are in `groups` (AdamW's, each with its peak `lr`).
 
         `key` names everything the run depends on: the checkpoint in `folder` is gone on with only where it
-        has the same.
+        has the same. Of several `ranks` the first saves, and the mean of their losses is the loss.
         """
+        self.ranks = ranks
         self.net, self.config, self.folder, self.key, self.seed = net, config, folder, key, seed
         self.optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
@@ -132,10 +135,11 @@ class Run:
         if self.history.dev_loss[-1] <= min(self.history.dev_loss):
             self.best = self._averaged()
         self.epoch += 1
-        self._save()
+        if self.ranks.is_first:
+            self._save()
 
     def _step(self, loss: Tensor) -> float:
-        value = self._finite(float(loss.detach()))
+        value = self._finite(self.ranks.sum(float(loss.detach()))[0] / self.ranks.world)
         scale = rate_schedule(self.step / self.total, self.config.warmup)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * scale
@@ -162,7 +166,8 @@ class Run:
         with torch.inference_mode():
             losses = [(float(loss), weight) for loss, weight in dev_losses()]
         self._put(current)
-        return self._finite(sum(loss * w for loss, w in losses) / sum(w for _, w in losses))
+        loss, weight = self.ranks.sum(sum(loss * w for loss, w in losses), sum(w for _, w in losses))
+        return self._finite(loss / weight)
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
