@@ -27,7 +27,8 @@ SURE = 0.97
 """Score of a phrase that is heard however its hops fall."""
 WAIT_S = 2.5
 """After a phrase, until it counts as missed."""
-BACK_S = 20.0
+BACK_S = 60.0
+"""At most, until it hears again: on a busy machine PortAudio's own waits run out."""
 Heard = list[str]
 
 
@@ -122,12 +123,14 @@ def at_microphone(model: Path, phrases: Sequence[Samples], n: int, seed: int, fo
     chosen = choose(model, rng.sample(list(phrases), len(phrases)), n)
     with VirtualMic() as mic:
         listening = AtMicrophone(model, folder, mic, clock)
-        quiet = [listening.play(clip) for _, clip in chosen]
-        disturbed = []
-        for i, (_, clip) in enumerate(chosen):
-            kind = (listening.unplug, listening.sleep, listening.clock_jump)[i % 3]
-            faults.append(kind.__name__)
-            kind(rng)
-            disturbed.append(listening.play(clip))
-        code = listening.end()
+        try:
+            quiet = [listening.play(clip) for _, clip in chosen]
+            disturbed = []
+            for i, (_, clip) in enumerate(chosen):
+                kind = (listening.unplug, listening.sleep, listening.clock_jump)[i % 3]
+                faults.append(kind.__name__)
+                kind(rng)
+                disturbed.append(listening.play(clip))
+        finally:
+            code = listening.end()
     return {"phrases": len(chosen), "quiet": quiet, "disturbed": disturbed, "faults": faults, "code": code}
