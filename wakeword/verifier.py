@@ -27,6 +27,7 @@ def logit(posterior: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def make_session(model: bytes | str) -> onnxruntime.InferenceSession:
     """A single-threaded onnxruntime session that does not spin while it waits."""
+    onnxruntime.disable_telemetry_events()  # for programs that imported it before wakeword
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
