@@ -1,6 +1,7 @@
 """`wakeword train` in processes that can be killed.
 
-Each run is forked from this process, which has imported and traced already; it is a session of its own.
+Each run is a session of its own. It is forked from a process that has imported everything and done nothing: of
+one where torch has computed a gradient, as other tests have it do, a fork cannot compute another.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from wakeword import recipe
 from wakeword.cli import main
 from wakeword.files import written_whole
 from wakeword.train.model import WakewordNet
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload([__name__])
 
 Before = Callable[[], None]
 """Done in the process of the run before it begins; picklable."""
@@ -57,9 +61,7 @@ class TrainingProcess:
 
     def __init__(self, args: Sequence[str], folder: Path, before: Before | None = None) -> None:
         """Run `args`; `folder` takes what it says, and the graphs of `in_small`."""
-        self._process = multiprocessing.get_context("fork").Process(
-            target=_run, args=(list(args), folder, before)
-        )
+        self._process = _context.Process(target=_run, args=(list(args), folder, before))
         self._log = folder / "log"
         self._log.write_text("")
         self._process.start()
@@ -100,6 +102,7 @@ class TrainingProcess:
 
 
 def _run(args: list[str], folder: Path, before: Before | None) -> None:
+    multiprocessing.set_start_method(None, force=True)  # workers of the run begin as they do from a shell
     os.setsid()
     descriptor = os.open(folder / "log", os.O_WRONLY | os.O_APPEND)
     sys.stdout = sys.stderr = os.fdopen(descriptor, "w", buffering=1)  # pytest has set its own
