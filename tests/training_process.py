@@ -1,7 +1,7 @@
 """`wakeword train` in processes that can be killed.
 
-Each run is a session of its own, forked from a process that has imported everything and done nothing: where torch
-has computed a gradient, as in a process that ran other tests, what is forked cannot compute another.
+Each run is a session of its own, forked from a process that has imported everything and done nothing: where
+torch has computed a gradient, as in a process that ran other tests, what is forked cannot compute another.
 """
 
 from __future__ import annotations
