@@ -69,7 +69,7 @@ def order(recordings: Path, out: Path, *more: str) -> list[str]:
     return ["train", *SOUNDS, *data, *how, *more]
 
 
-KILLED_AFTER = ("windows", "student")
+KILLED_AFTER = ("windows", "export")
 """Stages behind whose end the run is killed, within `AT_MOST_S`: in the next one, mostly."""
 AT_MOST_S = 1.5
 
