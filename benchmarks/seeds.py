@@ -154,21 +154,25 @@ def judged(heard: Heard, listener: int, cell: Cell, mode: Mode) -> list[Figures]
 
     negative = [own(trace) for _, trace in heard.negative]
     mixed = {c: [(own(t), s.spoken) for s, t in streams] for c, streams in heard.mixed.items()}
+    scores = {
+        c: [PhraseScores(phrase, config, streams, negative) for phrase in PHRASES]
+        for c, streams in mixed.items()
+    }
+    background = next(iter(scores.values()))  # the same in all conditions
     figures = list[Figures]()
     for point in next(iter(thresholds.values())):
-        missed, accepts = dict[str, float](), list[float]()
-        for condition, streams in mixed.items():
-            shares = list[float]()
-            for phrase in PHRASES:
-                scores = PhraseScores(phrase, config, streams, negative)
-                matches = scores.matches(thresholds[phrase][point].value)
-                shares.append(sum(len(m.missed) for m in matches) / scores.n_spoken)
-            missed[condition] = float(np.mean(shares))
-        for phrase in PHRASES:
-            scores = PhraseScores(phrase, config, [], negative)
-            accepts.append(scores.false_accepts(thresholds[phrase][point].value) / scores.hours)
+        levels = [thresholds[phrase][point].value for phrase in PHRASES]
+        missed = {
+            c: float(np.mean([share_missed(s, level) for s, level in zip(of, levels, strict=True)]))
+            for c, of in scores.items()
+        }
+        accepts = [s.false_accepts(level) / s.hours for s, level in zip(background, levels, strict=True)]
         figures.append(Figures(cell.tune, cell.seed, mode, float(point), missed, float(np.mean(accepts))))
     return figures
+
+
+def share_missed(scores: PhraseScores, threshold: float) -> float:
+    return sum(len(m.missed) for m in scores.matches(threshold)) / scores.n_spoken
 
 
 def section(figures: Sequence[Figures], cells: Sequence[Cell], heard: Heard) -> str:

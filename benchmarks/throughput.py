@@ -35,13 +35,11 @@ from wakeword.evaluate.run import bundle_scorer, speech_and_noise
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import trace
 from wakeword.manifest import Mode
-from wakeword.train.features import FromMel, LogMelRows, MelOnly, block_of
+from wakeword.train.features import BATCH, FromMel, LogMelRows, MelOnly, block_of
 from wakeword.train.material import Sounds
 from wakeword.train.model import build_net, window_samples
 from wakeword.train.windows import WindowSet, plan_windows
 
-BLOCK = 32
-"""Windows at once, as training makes them."""
 PIECE_S = 30.0
 """A negative stream here; short, so that a small budget sees several recordings."""
 N_TASKS = 500
@@ -139,15 +137,15 @@ def windows(model: Path, corpus: Path, with_features: bool) -> Work:
     planned, mel_net = planned_windows(model, corpus), MelOnly()
     order, n = np.random.default_rng(1).permutation(len(planned)), len(planned.render(0))
     if not with_features:
-        for at in endless(range(0, len(order), BLOCK)):
-            block = block_of(mel_net, planned, order[at : at + BLOCK])
+        for at in endless(range(0, len(order), BATCH)):
+            block = block_of(mel_net, planned, order[at : at + BATCH])
             yield len(block) * n / SAMPLE_RATE, block.nbytes
     net = build_net(load_bundle(model).manifest.phrases, TrainConfig())
     encoder = FromMel(QuickFeatures(net, planned.render(0)))
-    mel = LogMelRows(block_of(mel_net, planned, order[:BLOCK]))
+    mel = LogMelRows(block_of(mel_net, planned, order[:BATCH]))
     while True:
-        block = block_of(encoder, mel, np.arange(BLOCK))
-        yield BLOCK * n / SAMPLE_RATE, block.nbytes
+        block = block_of(encoder, mel, np.arange(BATCH))
+        yield BATCH * n / SAMPLE_RATE, block.nbytes
 
 
 def mining(model: Path, corpus: Path) -> Work:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cluster_work import Noise
 
 from wakeword.audio import HOP_S, HOP_SAMPLES, SAMPLE_RATE, Samples
 from wakeword.errors import DataError, WakewordError
@@ -33,17 +34,6 @@ class Loudness:
             if self.hops > 2:
                 rows.append((self.hops * HOP_S, np.asarray([level, 1 - level], dtype=np.float32)))
         return rows
-
-
-@dataclass(frozen=True)
-class Noise:
-    seed: int
-    seconds: float
-
-    def blocks(self) -> Iterator[Samples]:
-        rng = np.random.default_rng(self.seed)
-        for _ in range(round(self.seconds * 10)):
-            yield rng.uniform(-1, 1, SAMPLE_RATE // 10).astype(np.float32)
 
 
 @dataclass(frozen=True)
