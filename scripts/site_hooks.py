@@ -20,7 +20,6 @@ LINKS = {
     "../benchmarks/RESULTS.md": "results.md",
     "../configs/listen.toml": "settings.md#a-listener",
     "../configs/example.toml": "settings.md#a-training",
-    "../docs/img/transfer.png": "img/transfer.png",
     "../examples": "",
 }
 """How a page leads out of docs/ -> the page of the site, or nothing: then the text stays."""
@@ -69,7 +68,7 @@ def on_page_content(html: str, **_: object) -> str:
 
 
 def _link(text: str, target: str) -> str:
-    there = LINKS[target]
+    there = target.removeprefix("../docs/") if target.startswith("../docs/") else LINKS[target]
     return f"[{text}]({there})" if there else text
 
 
