@@ -24,6 +24,8 @@ HIT_AFTER_S = 1.0
 """An event this long after the end of the phrase still counts as its detection."""
 PEAK_APART_S = 2.0
 """Two negative peaks closer than this are one."""
+HIGHEST_PEAKS = 20
+"""Of the negative streams: a curve goes through each."""
 
 
 def smooth(scores: npt.NDArray[np.float32], hops: int) -> Array:
@@ -186,9 +188,12 @@ class PhraseScores:
 def det_curve(scores: PhraseScores, n_points: int = 120) -> list[OperatingPoint]:
     """Both rates over thresholds, from low to high: the detection error trade-off.
 
-    The thresholds are the scores at which something changes, thinned evenly to `n_points`.
+    The thresholds are the scores at which something changes, thinned evenly to `n_points`; about the highest
+    negative peaks, where few false accepts are left to trade, none is left out.
     """
-    where = np.concatenate([scores.negative_peaks(400), scores.phrase_peaks()])
-    thresholds = np.unique(np.clip(where, 1e-9, 1.0))
-    keep = np.unique(np.linspace(0, len(thresholds) - 1, n_points).round().astype(int))
-    return [scores.at(float(t)) for t in thresholds[keep]]
+    negative = np.clip(scores.negative_peaks(400), 1e-9, 1.0)
+    thresholds = np.unique(np.clip(np.concatenate([negative, scores.phrase_peaks()]), 1e-9, 1.0))
+    even = np.linspace(0, len(thresholds) - 1, n_points).round().astype(int)
+    highest = thresholds.searchsorted(negative[:HIGHEST_PEAKS])
+    keep = np.unique(np.concatenate([even, highest, highest + 1]))  # at a peak, and where it is rid of
+    return [scores.at(float(t)) for t in thresholds[keep[keep < len(thresholds)]]]
