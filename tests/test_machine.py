@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,24 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     wait_until(lambda: not any(Path("/proc", pid.name).exists() for pid in folder.iterdir()))
+
+
+GIVES_BACK = """
+from wakeword.machine import give_back_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+blocks = [bytearray(1_000) for _ in range(60_000)]
+above = bytearray(1_000)  # the C library gives back by itself only what lies above all that is used
+del blocks
+held = resident()
+give_back_memory()
+print(held - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing")
+def test_memory_that_is_free_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", GIVES_BACK], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 30_000_000

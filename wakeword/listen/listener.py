@@ -22,6 +22,7 @@ from wakeword.listen.parts import Parts
 from wakeword.listen.settings import ListenSettings, PointSettings
 from wakeword.listen.settings_text import write_point
 from wakeword.listen.sources import Gap, Source
+from wakeword.machine import give_back_memory
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Listener:
             except WakewordError as err:
                 self.hub.problem("reload", f"refused, going on as before: {err}")
                 return False
+            finally:
+                give_back_memory()
             return True
 
     def tune(self, phrase: str, fa_per_hour: float) -> None:
