@@ -331,7 +331,9 @@ def model(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_train_makes_a_detector(model: Path) -> None:
-    assert sorted(model.parent.iterdir()) == [model.with_suffix(".checkpoint"), model]
+    report = model.with_suffix(".report")
+    assert sorted(model.parent.iterdir()) == [model.with_suffix(".checkpoint"), report, model]
+    assert "on these very recordings (dev)" in (report / "report.html").read_text()
     manifest = wakeword.load(model).manifest
     assert manifest.phrases == tuple(SOUNDS)
     assert manifest.training["policy"] == "head"

@@ -69,4 +69,4 @@ def test_bundle_says_what_it_is_made_of(trained: Path, capsys: pytest.CaptureFix
 
 def test_nothing_is_left_behind(trained: Path) -> None:
     kept = {path.name for path in trained.parent.iterdir()}
-    assert kept == {"cache", "nova.wakeword", "nova.checkpoint", "small.toml"}
+    assert kept == {"cache", "nova.wakeword", "nova.checkpoint", "nova.report", "small.toml"}

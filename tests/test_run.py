@@ -94,3 +94,27 @@ def test_a_loss_that_diverges_is_an_error(tmp_path: Path) -> None:
 def test_the_rate_rises_and_falls() -> None:
     got = [rate_schedule(p, 0.2) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
     np.testing.assert_allclose(got, [0, 0.5, 1, 0.5, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("patience", "epochs"),
+    [(0, 6), (1, 3), (2, 6), (6, 6)],
+    ids=["never", "at the first", "at the second", "late"],
+)
+def test_it_stops_where_dev_learns_no_more(patience: int, epochs: int, tmp_path: Path) -> None:
+    """Dev losses 3, 2, 2.5, 1, 4, 5: after one bad epoch, after two, or not at all; the best is kept."""
+    net = nn.Linear(1, 1, bias=False)
+    config = OptimConfig(epochs=6, patience=patience, batch=1, learning_rate=0.1, averaging=0.0)
+    run = Run(net, [{"params": list(net.parameters()), "lr": 0.1}], config, 1, tmp_path, "k", seed=1)
+    said, weights = iter([3.0, 2.0, 2.5, 1.0, 4.0, 5.0]), list[float]()
+
+    def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
+        yield net(torch.ones(1, 1)).sum()
+
+    def dev_losses() -> Iterator[tuple[Tensor, int]]:
+        weights.append(float(net.weight.detach()))
+        yield torch.tensor(next(said)), 1
+
+    history = run.fit("fit", losses, dev_losses, Quiet())
+    assert len(history.dev_loss) == epochs
+    assert float(net.weight.detach()) == weights[int(np.argmin(history.dev_loss))]

@@ -101,7 +101,9 @@ def test_whatever_ends_it_the_bundle_is_the_same(recordings: Path, tmp_path: Pat
     last = TrainingProcess(order(recordings, out, "--resume"), whole.parent)
     assert last.end() == 0, f"seed {seed}: {last.said}"
     assert out.read_bytes() == whole.read_bytes(), f"seed {seed}"
-    assert sorted(tmp_path.iterdir()) == [out.with_suffix(".checkpoint"), out]
+    assert sorted(tmp_path.iterdir()) == [
+        out.with_suffix(end) for end in (".checkpoint", ".report", ".wakeword")
+    ]
     deadline = time.monotonic() + 20  # torch's workers look every five seconds whether they are alone
     while any(run.left_behind() for run in runs):
         assert time.monotonic() < deadline, "workers outlive a run that was killed"

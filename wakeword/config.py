@@ -79,6 +79,8 @@ class OptimConfig:
     """How the weights are fitted."""
 
     epochs: int = 6
+    patience: int = 2
+    """Epochs without a lower dev loss after which it stops, 0 = never."""
     batch: int = 64
     learning_rate: float = 1e-3
     """Peak rate of the new layers."""
@@ -95,6 +97,7 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "epochs", "batch")
+        _require_at_least(self, 0, "patience")
         for name in ("learning_rate", "encoder_rate", "negative_weight"):
             _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
         _require(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
@@ -128,6 +131,8 @@ class DistillConfig:
     """How the student learns from the verifier."""
 
     epochs: int = 14
+    patience: int = 0
+    """Epochs without a lower dev loss after which it stops, 0 = never."""
     batch: int = 128
     learning_rate: float = 2e-3
     """Peak rate."""
@@ -164,7 +169,7 @@ class DistillConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "epochs", "batch")
-        _require_at_least(self, 0, "background", "mask_bands", "mask_frames")
+        _require_at_least(self, 0, "patience", "background", "mask_bands", "mask_frames")
         for name in ("learning_rate", "negative_weight"):
             _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
         for name in ("weight_decay", "feature_weight", "gain_db"):

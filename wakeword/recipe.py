@@ -38,6 +38,7 @@ from wakeword.describe import verdict_line
 from wakeword.errors import TrainingError, UsageError
 from wakeword.evaluate.gate import Gate
 from wakeword.evaluate.operating import Dev, set_operating_points
+from wakeword.evaluate.report import write_report
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
 from wakeword.train.material import Sounds, cut_from, windows_of
@@ -60,8 +61,9 @@ console = Console(stderr=True)
 PARITY_WINDOWS = 64
 NO_MEMORY = "can't allocate memory|out of memory|bad_alloc|Failed to allocate memory"
 """How torch on CPUs and GPUs and onnxruntime say that there is none left."""
-TEXT_VERSIONS, TEXT_NEGATIVES = 4, 6_000
-"""Windows per clip and of background where there is not one recording of the phrases."""
+TEXT_DATA = {"versions": 4, "negatives": 4_500, "minutes": 45.0}
+TEXT_EPOCHS = 10
+"""At most so much, and so many epochs of the student, where there is not one recording of the phrases."""
 
 
 @dataclass(frozen=True)
@@ -155,14 +157,15 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
     with _stage("calibrate"):
         heard = Dev.build(recordings.clips["dev"], recordings.background["dev"], settings.seed)
-        bundle, gate = set_operating_points(draft, heard, workspace, cluster)
-    if gate is not None:
-        console.print(_gate_line(gate))
-    console.print(verdict_line(bundle.manifest), soft_wrap=True)
+        done = set_operating_points(draft, heard, workspace, cluster)
+    if done.gate is not None:
+        console.print(_gate_line(done.gate))
+    console.print(verdict_line(done.bundle.manifest), soft_wrap=True)
     save_net(net, settings, request.out.with_suffix(".checkpoint"))
-    save_bundle(request.out, bundle)
+    save_bundle(request.out, done.bundle)
+    write_report(done.report(), report_of(request.out))
     shutil.rmtree(workspace)
-    return bundle
+    return done.bundle
 
 
 def _teach(
@@ -208,6 +211,11 @@ def _device(wanted: str) -> torch.device:
 def target_of(phrases: Sequence[str]) -> Path:
     """The bundle's name where none is given: `hey_nova.wakeword`."""
     return Path(re.sub(r"\W+", "_", normalise_phrase(phrases[0])) + ".wakeword")
+
+
+def report_of(out: Path) -> Path:
+    """The folder beside a bundle that its training reports to."""
+    return out.with_suffix(".report")
 
 
 def _check_target(out: Path) -> None:
@@ -256,11 +264,10 @@ def _settings(request: Request) -> TrainConfig:
     if request.clips is not None:
         return settings
     data = replace(
-        settings.data,
-        versions=min(settings.data.versions, TEXT_VERSIONS),
-        negatives=min(settings.data.negatives, TEXT_NEGATIVES),
+        settings.data, **{k: min(getattr(settings.data, k), most) for k, most in TEXT_DATA.items()}
     )
-    return replace(settings, data=data)
+    distill = replace(settings.distill, epochs=min(settings.distill.epochs, TEXT_EPOCHS))
+    return replace(settings, data=data, distill=distill)
 
 
 def _policy(settings: TrainConfig, recordings: Recordings, device: torch.device, net: WakewordNet) -> Policy:

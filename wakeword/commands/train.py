@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from wakeword.commands.options import CLUSTER, EXISTING
 @click.option("--drop-list", type=EXISTING, default=None, help="CSV of what to leave out, see check.")
 @click.option("--force", is_flag=True, help="Train on a phrase that is advised against.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--open/--no-open", "shown", default=None, help="Show the report [where there is a screen].")
 @CLUSTER
 def train(
     phrases: tuple[str, ...],
@@ -45,12 +49,13 @@ def train(
     resume: bool,
     force: bool,
     drop_list: Path | None,
+    shown: bool | None,
     cluster: str | None,
     **overrides: Any,
 ) -> None:
     """Make a detector for PHRASES from recordings of them, or from their text alone."""
     from wakeword.clips.drop import NOTHING, read_drop_list
-    from wakeword.recipe import Request, make_detector, read_settings, target_of
+    from wakeword.recipe import Request, make_detector, read_settings, report_of, target_of
 
     settings = read_settings(config, overrides)
     drop = read_drop_list(drop_list) if drop_list else NOTHING
@@ -59,4 +64,14 @@ def train(
         clips, target = clips and clips.absolute(), target.absolute()
         background = tuple(path.absolute() for path in background)
     request = Request(phrases, clips, background, target, settings, device, resume, force, drop, cluster)
-    make_detector(request)
+    if make_detector(request):
+        report = report_of(target) / "report.html"
+        click.echo(f"report: {report}")
+        if _has_screen() if shown is None else shown:
+            webbrowser.open(report.resolve().as_uri())
+
+
+def _has_screen() -> bool:
+    """Whether somebody sits at a terminal of a desktop."""
+    desktop = sys.platform != "linux" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    return desktop and sys.stdout.isatty()

@@ -17,8 +17,10 @@ from wakeword.cluster import Cluster
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS
 from wakeword.evaluate.calibrate import calibrate, fit_probability
 from wakeword.evaluate.gate import Gate, Pair, choose_gate
+from wakeword.evaluate.judge import Heard as Recorded
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
-from wakeword.evaluate.run import bundle_scorer, speech_and_noise
+from wakeword.evaluate.result import EvaluationResult
+from wakeword.evaluate.run import bundle_scorer, judge_mode, speech_and_noise, with_facts
 from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.sparse import sparse_scorer
 from wakeword.evaluate.streams import MixedStream, NegativeStream
@@ -66,9 +68,25 @@ class Listening:
     mixed: Heard
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """A bundle that knows where it fires."""
+
+    bundle: Bundle
+    gate: Gate | None
+    """None without a student."""
+    heard: Recorded
+    """What its default mode's thresholds were set on."""
+
+    def report(self) -> EvaluationResult:
+        """How good it is there: better than elsewhere, for that is what it was fitted to."""
+        manifest = self.bundle.manifest
+        return judge_mode(self.heard, manifest, manifest.mode, {"split": "dev"})
+
+
 def set_operating_points(
     draft: Bundle, dev: Dev, workspace: Path, cluster: Cluster | None = None
-) -> tuple[Bundle, Gate | None]:
+) -> Calibrated:
     """The draft with its gate, thresholds, calibration and verdict.
 
     The gate keeps what the verifier hears of the phrases in noise. The thresholds are set on the background
@@ -82,13 +100,13 @@ def set_operating_points(
     draft = replace(draft, manifest=replace(draft.manifest, thresholds=points, default_fa_per_hour=rate))
     if draft.student is None:
         clean = listen(draft, "verifier", (CLEAN,), always.negative)
-        return _judged(draft, {"verifier": _joined(always, clean)}), None
+        return _judged(draft, {"verifier": _joined(always, clean)}, dev, None)
     alone = listen(draft, "student", (NOISY,))
     gate = _gate(draft, alone, always)
     draft = _with_student(draft, gate=gate.scores, thresholds=_points(draft, "student", alone.negative))
     cascaded = listen(draft, "cascade", (NOISY, CLEAN))
     draft = _with_student(draft, cascade_thresholds=_points(draft, "cascade", cascaded.negative))
-    return _judged(draft, {"cascade": cascaded, "verifier": always, "student": alone}), gate
+    return _judged(draft, {"cascade": cascaded, "verifier": always, "student": alone}, dev, gate)
 
 
 def _listen(
@@ -135,7 +153,7 @@ def _points(draft: Bundle, mode: Mode, traces: Sequence[Trace]) -> Thresholds:
     }
 
 
-def _judged(draft: Bundle, modes: Mapping[Mode, Listening]) -> Bundle:
+def _judged(draft: Bundle, modes: Mapping[Mode, Listening], dev: Dev, gate: Gate | None) -> Calibrated:
     """The draft with what its scores mean in each mode, and the verdict on its default one."""
     manifest = draft.manifest
     calibration = {str(mode): _calibration(draft, mode, heard) for mode, heard in modes.items()}
@@ -145,7 +163,10 @@ def _judged(draft: Bundle, modes: Mapping[Mode, Listening]) -> Bundle:
     hours = float(manifest.training.get("background_hours", {}).get("train", 0.0))
     verdict = judge_dev(figures, float(manifest.default_fa_per_hour), clips, hours)
     results = {**manifest.results, **results_table(figures, verdict)}
-    return replace(draft, manifest=replace(manifest, calibration=calibration, results=results))
+    bundle = replace(draft, manifest=replace(manifest, calibration=calibration, results=results))
+    mixed = {name: heard.mixed[name] for name in (CLEAN, NOISY)}
+    negative = list(zip(dev.negative, heard.negative, strict=True))
+    return Calibrated(bundle, gate, with_facts(mixed, negative, {}))
 
 
 def _calibration(draft: Bundle, mode: Mode, heard: Listening) -> Mapping[str, Calibration]:

@@ -31,6 +31,10 @@ from wakeword.evaluate.result import (
 )
 from wakeword.files import written_whole
 
+FROM_OTHERS = "The thresholds were set before, on other recordings (dev)."
+FROM_DEV = """<b>The thresholds were set on these very recordings (dev)</b>: expect somewhat worse of others,
+and judge it on such by <code>wakeword evaluate</code>."""
+
 
 def write_report(result: EvaluationResult, out_dir: str | os.PathLike[str]) -> Path:
     """Write both files, each whole or not at all; return the path of `report.html`."""
@@ -76,6 +80,7 @@ def as_html(result: EvaluationResult) -> str:
         subtitle=html.escape(_subtitle(result)),
         verdict=verdict_html(result.facts.get("verdict")),
         cards=_cards(result),
+        origin=FROM_DEV if result.facts.get("split") == "dev" else FROM_OTHERS,
         thresholds=_threshold_tables(result),
         rates=_rate_table(result),
         det=det_plot(result),
@@ -97,7 +102,9 @@ def _subtitle(result: EvaluationResult) -> str:
     hours = rows[0].false_accepts.hours
     speakers = result.facts.get("speakers")
     voices = f" by {speakers} speakers" if speakers else ""
-    return f"{spoken} spoken phrases{voices} in continuous speech, {hours:.1f} h of background without them"
+    where = "dev: " if result.facts.get("split") == "dev" else ""
+    phrases = f"{where}{spoken} spoken phrases{voices} in continuous speech"
+    return f"{phrases}, {hours:.1f} h of background without them"
 
 
 def verdict_html(verdict: Mapping[str, Any] | None) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,8 @@ from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negativ
 from wakeword.evaluate.report import write_report
 from wakeword.evaluate.result import EvaluationResult
 from wakeword.evaluate.streams import MixedStream, NegativeStream
-from wakeword.evaluate.trace import ScoresAudio, trace_all
-from wakeword.manifest import Mode
+from wakeword.evaluate.trace import ScoresAudio, Trace, trace_all
+from wakeword.manifest import Manifest, Mode
 from wakeword.scorer import HopScorer
 
 
@@ -70,7 +71,6 @@ def evaluate(
     path = Path(bundle_path)
     manifest = load_bundle(path).manifest
     mode = mode or manifest.mode
-    manifest = replace(manifest, thresholds=manifest.thresholds_of(mode), decision=manifest.decision_of(mode))
     heard = listen(
         partial(bundle_scorer, path, mode),
         pick_clips(clips, manifest.phrases, max_phrases, seed),
@@ -82,19 +82,34 @@ def evaluate(
         progress,
         cluster,
     )
-    result = judge(heard, manifest)
-    facts = {"seed": seed, "model_bytes": path.stat().st_size, "encoder": manifest.encoder, **heard.facts}
-    facts["verdict"] = manifest.results.get("verdict")
-    facts["mode"] = mode or manifest.mode
-    result = replace(result, model=manifest.name, facts=facts)
+    result = judge_mode(heard, manifest, mode, {"seed": seed, "model_bytes": path.stat().st_size})
     if confusables:
         scorer = partial(bundle_scorer, path, mode)
         outcomes = hear_confusables(
-            scorer, confusables, background or noise, manifest, seed, processes, progress, cluster
+            scorer,
+            confusables,
+            background or noise,
+            in_mode(manifest, mode),
+            seed,
+            processes,
+            progress,
+            cluster,
         )
         result = replace(result, confusables=count_confusables(outcomes))
     write_report(result, out_dir)
     return result
+
+
+def judge_mode(heard: Heard, manifest: Manifest, mode: Mode, facts: Mapping[str, Any]) -> EvaluationResult:
+    """What was heard in a mode, by that mode's thresholds; `facts` join those of `heard`."""
+    result = judge(heard, in_mode(manifest, mode))
+    known = {"encoder": manifest.encoder, "verdict": manifest.results.get("verdict"), "mode": mode}
+    return replace(result, facts={**facts, **known, **heard.facts})
+
+
+def in_mode(manifest: Manifest, mode: Mode) -> Manifest:
+    """The manifest with a mode's thresholds and decision for its own."""
+    return replace(manifest, thresholds=manifest.thresholds_of(mode), decision=manifest.decision_of(mode))
 
 
 def pick_clips(
@@ -141,17 +156,27 @@ def listen(
     streams: list[MixedStream | NegativeStream] = [*(s for part in mixed.values() for s in part), *negative]
     label = f"judging ({sum(s.seconds for s in streams) / 3600:.1f} h of audio)"
     traces = iter(trace_all(make_scorer, streams, processes, label, progress, cluster))
-    facts = {
-        "mixed_hours": {name: sum(s.seconds for s in part) / 3600 for name, part in mixed.items()},
-        "speakers": len({c.group for c in clips}),
-        "clips": len(clips),
-    }
     mixed_heard = {name: [(s, next(traces)) for s in part] for name, part in mixed.items()}
     negative_heard = [(s, next(traces)) for s in negative]
+    return with_facts(mixed_heard, negative_heard, {"seconds_taken": time.monotonic() - start})
+
+
+def with_facts(
+    mixed: Mapping[str, Sequence[tuple[MixedStream, Trace]]],
+    negative: Sequence[tuple[NegativeStream, Trace]],
+    facts: Mapping[str, Any],
+) -> Heard:
+    """What was heard, and how much that is; `facts` are kept too."""
+    spoken = [s for stream, _ in next(iter(mixed.values())) for s in stream.spoken]
     # Where the student suspects nothing the cascade's posteriors are exactly 0.
-    asked = np.concatenate([heard.scores.any(axis=1) for _, heard in negative_heard])
-    facts |= {"verifier_share": float(asked.mean()), "seconds_taken": time.monotonic() - start}
-    return Heard(mixed_heard, negative_heard, facts)
+    asked = np.concatenate([heard.scores.any(axis=1) for _, heard in negative])
+    found = {
+        "mixed_hours": {name: sum(s.seconds for s, _ in part) / 3600 for name, part in mixed.items()},
+        "speakers": len({s.group for s in spoken}),
+        "clips": len(spoken),
+        "verifier_share": float(asked.mean()),
+    }
+    return Heard({name: list(part) for name, part in mixed.items()}, list(negative), {**found, **facts})
 
 
 def speech_and_noise(background: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:

@@ -7,8 +7,9 @@ recogniser finds worth noting in speech is most of what a wake word is made of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from wakeword.train.finetune import window_weights
 from wakeword.train.head import HEAD_HZ
 from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet
+from wakeword.train.pieces import Pieces
 from wakeword.train.run import History, Progress, Run
 from wakeword.train.student import MEL_SHIFT, StudentNet
 from wakeword.train.windows import WindowSet
@@ -288,14 +290,21 @@ def distil(
     run = Run(pupil, groups, config, len(train), folder, key, seed)
 
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
-        rng = np.random.default_rng([seed, epoch, 1])
+        rngs = np.random.default_rng([seed, epoch, 1]).spawn(len(pieces))
         if background and epoch:
             background.mine(student)
         for at in range(0, len(order), config.batch):
-            mel, targets, *taught = train.batch(order[at : at + config.batch], device)
-            if background:
-                mel = torch.cat([mel, background.draw(config.background, rng).to(device)])
-            yield pupil.loss(vary(mel, targets, config, rng), targets, *taught)
+            rows = np.array_split(order[at : at + config.batch], len(pieces))
+            yield pieces.loss(partial(loss_of_rows, rows, rngs), [len(part) for part in rows])
+
+    def loss_of_rows(
+        rows: Sequence[npt.NDArray[np.int64]], rngs: Sequence[np.random.Generator], pupil: _Pupil, i: int
+    ) -> Tensor:
+        mel, targets, *taught = train.batch(rows[i], device)
+        n = (config.background + i) // len(pieces)  # over all pieces as many as asked for
+        if background and n:
+            mel = torch.cat([mel, background.draw(n, rngs[i]).to(device)])
+        return pupil.loss(vary(mel, targets, config, rngs[i]), targets, *taught)
 
     def dev_losses() -> Iterator[tuple[Tensor, float]]:
         for at in range(0, len(dev), config.batch):
@@ -303,4 +312,5 @@ def distil(
             weight = float(window_weights(targets, config.negative_weight).sum())
             yield pupil.loss(mel, targets, *taught), weight
 
-    return run.fit("teach the student", losses, dev_losses, progress)
+    with Pieces(pupil) as pieces:
+        return run.fit("teach the student", losses, dev_losses, progress)

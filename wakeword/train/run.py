@@ -43,6 +43,10 @@ class Schedule(Protocol):
         """Passes over the windows."""
 
     @property
+    def patience(self) -> int:
+        """Epochs without a lower dev loss after which it stops, 0 = never."""
+
+    @property
     def batch(self) -> int:
         """Windows in a step."""
 
@@ -117,12 +121,20 @@ class Run:
         self._restore()
         progress.start(stage, self.config.epochs)
         progress.advance(self.epoch)
-        while self.epoch < self.config.epochs:
+        while not self._done():
             self._one_epoch(losses, dev_losses)
             progress.advance(1, f"dev loss {self.history.dev_loss[-1]:.4f}")
+        if left := self.config.epochs - self.epoch:
+            progress.advance(
+                left, f"stopped at {self.epoch}: dev loss was lowest {self.config.patience} before"
+            )
         self._put(self.best)
         self.net.eval()
         return self.history
+
+    def _done(self) -> bool:
+        since_best = self.epoch - 1 - int(np.argmin(self.history.dev_loss)) if self.epoch else 0
+        return self.epoch >= self.config.epochs or 0 < self.config.patience <= since_best
 
     def _one_epoch(self, losses: Losses, dev_losses: DevLosses) -> None:
         torch.manual_seed(self.seed * 100_003 + self.epoch)  # dropout
