@@ -32,41 +32,22 @@ class Recordings:
     phrases: tuple[str, ...]
     clips: Path
     background: Path
+    for_training: bool
+    """Else the detector is made from the text of the phrase, and these are for judging it."""
 
 
 def main() -> int:
     """Train, judge, listen; returns the exit code of the first command that fails."""
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    recordings = Recordings(PHRASES, CORPUS, CORPUS) if CORPUS.is_file() else spoken_recordings(out)
     model = out / "demo.wakeword"
+    recordings = Recordings(PHRASES, CORPUS, CORPUS, True) if CORPUS.is_file() else spoken_recordings(out)
     clips, background = str(recordings.clips), str(recordings.background)
-    steps = (
-        [
-            "train",
-            *recordings.phrases,
-            "--clips",
-            clips,
-            "--background",
-            background,
-            "--drop-list",
-            str(DROP_LIST),
-            "--out",
-            str(model),
-        ],
-        ["info", str(model)],
-        [
-            "evaluate",
-            str(model),
-            "--phrases",
-            clips,
-            "--background",
-            background,
-            "--out",
-            str(out / "report"),
-        ],
-    )
-    for step in steps:
+    training = ["train", *recordings.phrases, "--out", str(model), "--no-open"]
+    if recordings.for_training:
+        training += ["--clips", clips, "--background", background, "--drop-list", str(DROP_LIST)]
+    judging = ["evaluate", str(model), "--phrases", clips, "--background", background]
+    for step in (training, ["info", str(model)], [*judging, "--out", str(out / "report")]):
         if code := run(step):
             return code
     stream = live_stream(recordings, out)
@@ -83,12 +64,14 @@ def run(arguments: list[str]) -> int:
 
 
 def spoken_recordings(out: Path) -> Recordings:
-    """Clips and background from a speech synthesiser, where there are no recordings."""
-    print(f"no recordings at {CORPUS}: machines speak the clips (expect figures for their voices only)")
+    """Clips and background by voices that no training from text hears, where there are no recordings."""
+    print(
+        f"no recordings at {CORPUS}: a detector from the text of a phrase, judged by other synthetic voices"
+    )
     clips, background = out / "clips", out / "background"
-    synthesise(SPOKEN_PHRASE, clips, 300, seed=1)
-    synthesise_background(background, minutes=180, seed=1)
-    return Recordings((SPOKEN_PHRASE,), clips / "index.csv", background / "index.csv")
+    synthesise(SPOKEN_PHRASE, clips, 300, seed=1, splits=("test",))
+    synthesise_background(background, minutes=180, seed=1, splits=("test",))
+    return Recordings((SPOKEN_PHRASE,), clips / "index.csv", background / "index.csv", False)
 
 
 def live_stream(recordings: Recordings, out: Path) -> Path:
