@@ -163,7 +163,7 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
     console.print(verdict_line(done.bundle.manifest), soft_wrap=True)
     save_net(net, settings, request.out.with_suffix(".checkpoint"))
     save_bundle(request.out, done.bundle)
-    write_report(done.report(), report_of(request.out))
+    write_report(done.result(), report_of(request.out))
     shutil.rmtree(workspace)
     return done.bundle
 

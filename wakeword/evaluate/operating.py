@@ -78,7 +78,7 @@ class Calibrated:
     heard: Recorded
     """What its default mode's thresholds were set on."""
 
-    def report(self) -> EvaluationResult:
+    def result(self) -> EvaluationResult:
         """How good it is there: better than elsewhere, for that is what it was fitted to."""
         manifest = self.bundle.manifest
         return judge_mode(self.heard, manifest, manifest.mode, {"split": "dev"})
