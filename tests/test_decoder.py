@@ -15,6 +15,7 @@ from wakeword.clips.augment import place
 from wakeword.clips.dataset import load_clips
 from wakeword.config import TrainConfig
 from wakeword.errors import EncoderError
+from wakeword.graph_check import check_graph
 from wakeword.train.decoder import (
     END,
     OPENING,
@@ -115,8 +116,9 @@ def test_a_fused_net_is_exported_as_any_other(
         expected = torch.sigmoid(fused(mel)).numpy()
     torch.testing.assert_close(head, net(mel))
     assert (text < 0).all()
-    graph = verifier_graph(fused, mel, {"phrases": PHRASES})
-    (got,) = make_session(graph.SerializeToString()).run(None, {"mel": mel.numpy()})
+    graph = verifier_graph(fused, mel, {"phrases": PHRASES}).SerializeToString()
+    check_graph(graph)  # as a bundle's is before it runs
+    (got,) = make_session(graph).run(None, {"mel": mel.numpy()})
     np.testing.assert_allclose(got, expected, rtol=1e-3)
 
 

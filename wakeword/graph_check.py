@@ -16,12 +16,13 @@ MAX_ELEMENTS = 1 << 31
 DOMAINS = frozenset(("", "ai.onnx", "com.microsoft"))
 _NAMES = """
     Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant Conv Cos Div
-    DequantizeLinear DynamicQuantizeLinear DynamicQuantizeMatMul Elu Equal Erf Exp Expand Flatten Floor Gather
-    Gelu Gemm GlobalAveragePool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity
-    InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger
-    MatMulIntegerToFloat Max MaxPool Min Mul Neg Not Or Pad Pow PRelu QLinearConv QLinearMatMul QuantizeLinear
-    Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape ScatterND Shape Sigmoid
-    Sign Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Transpose Unsqueeze Where
+    DequantizeLinear DynamicQuantizeLinear DynamicQuantizeMatMul Elu Equal Erf Exp Expand Flatten Floor
+    Gather Gelu Gemm GlobalAveragePool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish
+    Identity InstanceNormalization LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul
+    MatMulInteger MatMulIntegerToFloat Max MaxPool Min Mul Neg Not Or Pad Pow PRelu QLinearConv
+    QLinearMatMul QuantizeLinear Range Reciprocal ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin
+    ReduceSum Relu Reshape ScatterND Shape Sigmoid Sign Sin Slice Softmax Softplus Split Sqrt Squeeze Sub
+    Sum Tanh Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_NAMES.split())
 """No control flow, no random numbers, nothing that makes a large tensor of a small one (Tile, ...)."""

@@ -29,6 +29,14 @@ OPENING = (START, NO_TIMES)
 """What every transcript begins with."""
 
 
+def mask_of(sees: Tensor) -> Tensor:
+    """What is added to attention where one token sees another [T, T], and where not.
+
+    Given truths, torch exports operators that look for rows without any, and a bundle may not hold those.
+    """
+    return torch.zeros(sees.shape, device=sees.device).masked_fill(~sees, -torch.inf)
+
+
 class DecoderBlock(nn.Module):
     """A pre-norm transformer block that also looks at the encoder's frames."""
 
@@ -40,7 +48,7 @@ class DecoderBlock(nn.Module):
         self.mlp_ln = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, D] -> [B, T, D]; mask [T, T] is True where one sees another."""
+        """[B, T, D] -> [B, T, D]; mask [T, T] as `mask_of` makes it."""
         x = x + self.attn(self.attn_ln(x), mask=mask)
         x = x + self.cross_attn(self.cross_attn_ln(x), frames)
         out: Tensor = x + self.mlp(self.mlp_ln(x))
@@ -67,7 +75,7 @@ class WhisperDecoder(nn.Module):
     def hidden(self, x: Tensor, mask: Tensor, frames: Tensor) -> Tensor:
         """What the token after each of N is read from: embedded [N, D], frames [B, F, D] -> [B, N, D].
 
-        mask [N, N] is True where one sees another: the tokens may be a tree of texts.
+        mask [N, N] as `mask_of` makes it: the tokens may be a tree of texts.
         """
         x = x.expand(frames.shape[0], -1, -1)
         for block in self.blocks:
@@ -78,7 +86,7 @@ class WhisperDecoder(nn.Module):
     def forward(self, tokens: Tensor, frames: Tensor) -> Tensor:
         """Logits [B, N, V] after each token of one text [N], for frames [B, F, D]."""
         N = len(tokens)
-        mask = torch.ones(N, N, dtype=torch.bool, device=tokens.device).tril()
+        mask = mask_of(torch.ones(N, N, dtype=torch.bool, device=tokens.device).tril())
         x = self.embed(tokens, torch.arange(N, device=tokens.device))
         return self.hidden(x, mask, frames) @ self.token_embedding.weight.T
 
@@ -151,7 +159,7 @@ class PhraseScorer(nn.Module):
         with torch.no_grad():
             self.register_buffer("inputs", decoder.embed(tokens, positions), persistent=False)
             self.register_buffer("words", decoder.token_embedding.weight[list(column)].T, persistent=False)
-        self.register_buffer("mask", torch.tensor(lineage), persistent=False)
+        self.register_buffer("mask", mask_of(torch.tensor(lineage)), persistent=False)
         self.blocks, self.ln = decoder.blocks, decoder.ln
         self.first = len(OPENING) - 1
         """Node from which the first word is read; nothing is read from those before it."""
