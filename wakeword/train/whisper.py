@@ -40,7 +40,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, source: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """x [B, T, D] attends to source [B, S, D] (None = itself); mask [T, S] is added (None = all see all)."""
+        """x [B, T, D] attends to source [B, S, D] (None = itself), mask [T, S] added."""
         B, T, D = x.shape
         source = x if source is None else source
         q, k, v = (self._split(y) for y in (self.query(x), self.key(source), self.value(source)))
