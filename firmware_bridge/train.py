@@ -23,6 +23,7 @@ from firmware_bridge.micro import micro_features
 from firmware_bridge.micro_student import MicroFrontEnd, MicroStudent, as_mel, from_mel
 from firmware_bridge.network import Int8, QuantisedNet
 from firmware_bridge.quantize import quantise
+from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
 from wakeword.config import DistillConfig
 from wakeword.errors import TrainingError, UsageError
 from wakeword.train.distill import Lessons, distil
@@ -38,8 +39,15 @@ ALONE = replace(TOGETHER, epochs=6, learning_rate=1e-3, negative_weight=1.0)
 """The one phrase, on what was learnt together."""
 AWARE = replace(ALONE, epochs=3, learning_rate=3e-4)
 """The one phrase again, with int8 rounding in the forward pass."""
+FRAMES_PER_HOUR = 3600 * SAMPLE_RATE / FRAME_SAMPLES
 OTHERS = 3.0
 """Windows without the phrase for each one with it, when it is learnt alone."""
+HALF_PER_HOUR = 10.0
+"""A posterior of a half is what so many stretches of the train background exceed in an hour."""
+SURE = 3.0
+"""Log-odds that half of the windows with the phrase reach, at most: 0.95, and room above."""
+STRETCH_STEPS = 66
+"""Of the background: 2 s."""
 CALIBRATION_WINDOWS = 1_024
 """On which the ranges of activations are found."""
 
@@ -174,6 +182,30 @@ def of_phrase(lessons: Lessons, k: int, others: float, rng: np.random.Generator)
         lessons.teacher[rows, k : k + 1],
         lessons.features[rows],
     )
+
+
+def spread_posteriors(student: MicroStudent, material: Material) -> MicroStudent:
+    """The student of one phrase with log-odds shifted and flattened, which changes the order of no two steps.
+
+    A cutoff is one of 255: they are to lie between background and phrase, not all at 254 and 255.
+    """
+    k = material.phrases.index(student.phrases[0])
+    steps = material.background.logits(student)[:, 0]
+    stretches = np.sort(
+        steps[: len(steps) // STRETCH_STEPS * STRETCH_STEPS].reshape(-1, STRETCH_STEPS).max(axis=1)
+    )
+    hours = len(steps) * student.config.stride / FRAMES_PER_HOUR
+    half = float(stretches[-min(len(stretches), max(1, round(HALF_PER_HOUR * hours)))])
+    spoken = np.flatnonzero(material.train.targets[:, k])[:CALIBRATION_WINDOWS]
+    mel = torch.from_numpy(np.asarray(material.train.mel[spoken], dtype=np.float32))
+    with torch.inference_mode():
+        said = student.eval()(mel[:, :, mel.shape[2] % student.config.stride :])[0].amax(dim=1)
+    factor = min(1.0, SURE / max(float(said.median()) - half, 1e-3))
+    with torch.no_grad():
+        bias = student.output.get_parameter("bias")
+        bias.copy_((bias - half) * factor)
+        student.output.weight.mul_(factor)
+    return student
 
 
 def quantise_student(student: MicroStudent, lessons: Lessons, seed: int) -> QuantisedNet:

@@ -29,6 +29,7 @@ from firmware_bridge.train import (
     hear_background,
     make_lessons,
     quantise_student,
+    spread_posteriors,
     teach_alone,
     teach_aware,
     teach_together,
@@ -129,7 +130,7 @@ def train_firmware(request: Request, progress: Bars) -> list[FirmwareModel]:
         if request.aware:
             args = (material, AWARE, folder / "aware", f"{lesson_key} {phrase}", request.seed, progress)
             student = teach_aware(student, *args)
-        net_int8 = quantise_student(student, material.train, request.seed)
+        net_int8 = quantise_student(spread_posteriors(student, material), material.train, request.seed)
         progress.start(f"cutoffs of {phrase}", 1)
         dev = (recordings.clips["dev"], recordings.background["dev"])
         points = dev_points(net_int8, *dev, work, request.seed)

@@ -29,6 +29,7 @@ from firmware_bridge.train import (
     TOGETHER,
     Material,
     of_phrase,
+    spread_posteriors,
     teach_alone,
     teach_aware,
     teach_together,
@@ -126,6 +127,25 @@ def test_taught_together_then_alone(tmp_path: Path) -> None:
     aware = teach_aware(alone, material, replace(AWARE, **quick), tmp_path / "aware", "k", 1, Quiet())
     assert type(aware) is MicroStudent and aware.phrases == ("lights on",)
     assert not torch.equal(before["stem.weight"], aware.state_dict()["stem.weight"])
+
+
+@pytest.mark.parametrize(("louder", "flattened"), [(30.0, True), (0.01, False)], ids=["too sure", "unsure"])
+def test_posteriors_are_spread_between_background_and_phrase(louder: float, flattened: bool) -> None:
+    """About ten stretches of background an hour exceed a half; no order changes, nothing is made surer."""
+    student = random_student(PHRASES[:1]).eval()
+    with torch.no_grad():
+        student.output.weight.mul_(louder)
+        student.output.get_parameter("bias").add_(2.0)
+    murmur = np.random.default_rng(4).normal(-4, 0.05, (120_000, 40)).astype(np.float16)
+    background, heard = Background(murmur, 192), lessons(24, 1)
+    one = Lessons(heard.mel, heard.targets[:, :1], heard.teacher[:, :1], heard.features)
+    before = background.logits(student)[:, 0]
+    after = background.logits(spread_posteriors(student, Material(PHRASES[:1], one, one, background)))[:, 0]
+    slope, offset = np.polyfit(before.astype(np.float64), after, 1)
+    np.testing.assert_allclose(after, slope * before + offset, atol=1e-3)
+    assert (0 < slope < 0.9) if flattened else slope == pytest.approx(1, abs=1e-3)
+    stretches = after[: len(after) // 66 * 66].reshape(-1, 66).max(axis=1)
+    assert (stretches >= -1e-5).sum() == round(10 * len(before) * 0.03 / 3600)
 
 
 def test_rounding_in_training_is_that_of_the_integers() -> None:

@@ -42,14 +42,14 @@ class Background:
     def mine(self, student: StudentNet) -> None:
         """Hear everything with the student and note where it comes nearest to firing."""
         stride = student.config.stride
-        steps = self._logits(student)
+        steps = self.logits(student)
         steps = steps[: len(steps) // APART_STEPS * APART_STEPS]
         blocks = steps.reshape(-1, APART_STEPS, steps.shape[1])
         order = np.argsort(-blocks.max(axis=1), axis=0)[:HARDEST]
         peaks = np.take_along_axis(blocks.argmax(axis=1), order, axis=0) + order * APART_STEPS
         self._hardest = peaks.ravel() * stride
 
-    def _logits(self, student: StudentNet) -> npt.NDArray[np.float32]:
+    def logits(self, student: StudentNet) -> npt.NDArray[np.float32]:
         """The student's logits of every step [S, K]."""
         stride = student.config.stride
         was_training, states, rows = student.training, student.zero_states(1), list[Tensor]()
