@@ -1,10 +1,10 @@
-"""Teach the microcontroller student: first all phrases of the verifier together, then the one that is wanted.
+"""Teach the microcontroller student: all phrases of the verifier together, out of which each is cut.
 
     windows ─┬─> verifier's logits ─┐
              └─> micro features ────┴─> lessons ─> student of all phrases ─> student of one phrase
     background ─> micro features, mined by the student before each epoch
 
-The trunk that all phrases share is learnt once for all of them; what a phrase adds takes a few minutes.
+The trunk that all phrases share is learnt once for all of them; of a phrase's own there is an output.
 """
 
 from __future__ import annotations
@@ -35,13 +35,11 @@ from wakeword.train.windows import WindowSet
 
 TOGETHER = DistillConfig(negative_weight=2.0, gain_db=2.0, voice_warp=0.04, mask_bands=14)
 """All phrases, as on hosts; its front end has half the bands and levels loudness itself."""
-ALONE = replace(TOGETHER, epochs=6, learning_rate=1e-3, negative_weight=1.0)
-"""The one phrase, on what was learnt together."""
-AWARE = replace(ALONE, epochs=3, learning_rate=3e-4)
-"""The one phrase again, with int8 rounding in the forward pass."""
+AWARE = replace(TOGETHER, epochs=3, learning_rate=3e-4, negative_weight=1.0)
+"""The one phrase, with int8 rounding in the forward pass."""
 FRAMES_PER_HOUR = 3600 * SAMPLE_RATE / FRAME_SAMPLES
 OTHERS = 3.0
-"""Windows without the phrase for each one with it, when it is learnt alone."""
+"""Windows without the phrase for each one with it, when one phrase is taught on."""
 HALF_PER_HOUR = 10.0
 """A posterior of a half is what so many stretches of the train background exceed in an hour."""
 SURE = 3.0
@@ -126,17 +124,11 @@ def teach_together(
     return student
 
 
-def teach_alone(
-    together: MicroStudent,
-    phrase: str,
-    material: Material,
-    config: DistillConfig,
-    folder: Path,
-    key: str,
-    seed: int,
-    progress: Progress,
-) -> MicroStudent:
-    """A student of one phrase, from the student of all of them; UsageError where it is none of those."""
+def cut_out(together: MicroStudent, phrase: str) -> MicroStudent:
+    """The student of one phrase out of the student of all of them; UsageError where it is none of those.
+
+    Taught on by itself, with windows of its phrase alone, it was no better on dev.
+    """
     if phrase not in together.phrases:
         raise UsageError(f"no phrase {phrase!r} in this model; it knows {', '.join(together.phrases)}")
     k = together.phrases.index(phrase)
@@ -144,8 +136,7 @@ def teach_alone(
     state = together.state_dict()
     state |= {f"output.{name}": state[f"output.{name}"][k : k + 1] for name in ("weight", "bias")}
     student.load_state_dict(state)
-    distil(student, *_of_phrase(material, k, seed), config, folder, key, seed, progress, material.background)
-    return student
+    return student.eval()
 
 
 def teach_aware(

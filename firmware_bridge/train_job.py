@@ -21,16 +21,15 @@ from firmware_bridge.network import QuantisedNet
 from firmware_bridge.network_file import FirmwareModel, Point, load_model, save_model, slug
 from firmware_bridge.operating import choose_points
 from firmware_bridge.train import (
-    ALONE,
     AWARE,
     TOGETHER,
     Material,
     Verdicts,
+    cut_out,
     hear_background,
     make_lessons,
     quantise_student,
     spread_posteriors,
-    teach_alone,
     teach_aware,
     teach_together,
 )
@@ -120,16 +119,14 @@ def train_firmware(request: Request, progress: Bars) -> list[FirmwareModel]:
     recordings = made_up.without(request.drop)
     key, work = _key(net, settings, recordings, request.drop), request.folder / "work"
     material = _material(net, settings, recordings, request.drop, work, key, progress)
-    lesson_key = json.dumps([key, asdict(MICRO_STUDENT), *map(asdict, (TOGETHER, ALONE, AWARE))])
+    lesson_key = json.dumps([key, asdict(MICRO_STUDENT), *map(asdict, (TOGETHER, AWARE))])
     together = teach_together(material, TOGETHER, work / "together", lesson_key, request.seed, progress)
     made = []
     for phrase in phrases:
-        folder = work / slug(phrase)
-        args = (material, ALONE, folder, f"{lesson_key} {phrase}", request.seed, progress)
-        student = teach_alone(together, phrase, *args)
+        student = cut_out(together, phrase)
         if request.aware:
-            args = (material, AWARE, folder / "aware", f"{lesson_key} {phrase}", request.seed, progress)
-            student = teach_aware(student, *args)
+            args = (work / slug(phrase), f"{lesson_key} {phrase}", request.seed, progress)
+            student = teach_aware(student, material, AWARE, *args)
         net_int8 = quantise_student(spread_posteriors(student, material), material.train, request.seed)
         progress.start(f"cutoffs of {phrase}", 1)
         dev = (recordings.clips["dev"], recordings.background["dev"])

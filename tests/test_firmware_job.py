@@ -44,8 +44,7 @@ def test_train_then_build(
     settings = replace(CONFIG, data=replace(CONFIG.data, near=0, synthetic=0))
     monkeypatch.setattr(train_job, "load_verifier", lambda model: (tiny_net(), settings))
     quick = {"epochs": 1, "batch": 8, "background": 4}
-    for name in ("TOGETHER", "ALONE"):
-        monkeypatch.setattr(train_job, name, replace(getattr(train_job, name), **quick))
+    monkeypatch.setattr(train_job, "TOGETHER", replace(train_job.TOGETHER, **quick))
     listed, bundle = str(manifest(tmp_path)), tmp_path / "my.wakeword"
     train = ["firmware", "train", str(bundle), "--clips", listed, "--background", listed]
     few = ["--versions", "1", "--negatives", "16"]

@@ -24,13 +24,12 @@ from firmware_bridge.quantize import quantise
 from firmware_bridge.reference import ReferenceNet
 from firmware_bridge.tflite import write_tflite
 from firmware_bridge.train import (
-    ALONE,
     AWARE,
     TOGETHER,
     Material,
+    cut_out,
     of_phrase,
     spread_posteriors,
-    teach_alone,
     teach_aware,
     teach_together,
 )
@@ -110,19 +109,20 @@ class Quiet:
     def advance(self, steps: int = 1, note: str = "") -> None: ...
 
 
-def test_taught_together_then_alone(tmp_path: Path) -> None:
+def test_taught_together_and_cut_out(tmp_path: Path) -> None:
     background = Background(as_mel(micro_features(sounds(8.0))).astype(np.float16), 183)
     material = Material(PHRASES, lessons(24, 1), lessons(8, 2), background)
     quick = {"epochs": 1, "batch": 8, "background": 4}
     together = teach_together(material, replace(TOGETHER, **quick), tmp_path / "all", "k", 1, Quiet())
     again = teach_together(material, replace(TOGETHER, **quick), tmp_path / "all", "k", 1, Quiet())
     torch.testing.assert_close(again.state_dict(), together.state_dict())  # from its checkpoint
-    args = (material, replace(ALONE, **quick), tmp_path / "one", "k", 1, Quiet())
-    alone = teach_alone(together, "lights on", *args)
+    alone = cut_out(together, "lights on")
     assert alone.phrases == ("lights on",)
+    heard = torch.from_numpy(material.train.mel[:3].astype(np.float32))[:, :, :183]
+    torch.testing.assert_close(alone(heard)[0][..., 0], together(heard)[0][..., 1])
     assert n_parameters(alone) == n_parameters(together) - together.config.channels - 1
     with pytest.raises(UsageError, match="hey nova, lights on"):
-        teach_alone(together, "computer", *args)
+        cut_out(together, "computer")
     before = alone.folded().state_dict()
     aware = teach_aware(alone, material, replace(AWARE, **quick), tmp_path / "aware", "k", 1, Quiet())
     assert type(aware) is MicroStudent and aware.phrases == ("lights on",)
