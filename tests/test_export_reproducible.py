@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
         jobs.append(f"web|{model}|{NODE_MODULES}")
     if packaged_weights() is not None:
         jobs.append(f"openwakeword|{embedding_model(tmp_path)}|")
-    first, second = (export_all(tmp_path / seed, jobs, seed) for seed in ("1", "2"))
+    with ThreadPoolExecutor() as side_by_side:
+        first, second = side_by_side.map(lambda seed: export_all(tmp_path / seed, jobs, seed), ("1", "2"))
     assert first == second
     assert {name.split("/")[0] for name in first} == {job.split("|")[0] for job in jobs}
     check_ort(tmp_path / "1" / "ort" / "student.audio.fp32.ort")
