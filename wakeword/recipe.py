@@ -61,7 +61,7 @@ console = Console(stderr=True)
 PARITY_WINDOWS = 64
 NO_MEMORY = "can't allocate memory|out of memory|bad_alloc|Failed to allocate memory"
 """How torch on CPUs and GPUs and onnxruntime say that there is none left."""
-TEXT_DATA = {"versions": 4, "negatives": 4_500, "minutes": 45.0}
+TEXT_DATA = {"versions": 4, "negatives": 4_500}
 TEXT_EPOCHS = 10
 """At most so much, and so many epochs of the student, where there is not one recording of the phrases."""
 
