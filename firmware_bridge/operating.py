@@ -7,6 +7,7 @@ means, in log-odds, says how much further up the cutoff has to go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +74,13 @@ def _extrapolated(negative: Sequence[Run], window: int, rate: float) -> int:
 
 def _peaks(run: Run, window: int) -> npt.NDArray[np.float64]:
     """The highest mean of each stretch of 2 s, in log-odds."""
-    means = run.trace.sums(window) / (255 * window)
-    whole = means[: len(means) // APART_STEPS * APART_STEPS].reshape(-1, APART_STEPS)
-    peaks = np.clip(whole.max(axis=1), 1 / 510, 1 - 1 / 510)
+    peaks = np.clip(stretch_peaks(run.trace.sums(window) / (255 * window)), 1 / 510, 1 - 1 / 510)
     log_odds: npt.NDArray[np.float64] = np.log(peaks / (1 - peaks))
     return log_odds
+
+
+def stretch_peaks(steps: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """The highest of each whole stretch of 2 s. [S] -> [S // 66]."""
+    whole = steps[: len(steps) // APART_STEPS * APART_STEPS].reshape(-1, APART_STEPS)
+    highest: npt.NDArray[np.floating[Any]] = whole.max(axis=1)
+    return highest

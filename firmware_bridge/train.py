@@ -22,6 +22,7 @@ from firmware_bridge.aware import AwareStudent
 from firmware_bridge.micro import micro_features
 from firmware_bridge.micro_student import MicroFrontEnd, MicroStudent, as_mel, from_mel
 from firmware_bridge.network import Int8, QuantisedNet
+from firmware_bridge.operating import stretch_peaks
 from firmware_bridge.quantize import quantise
 from wakeword.audio import FRAME_SAMPLES, SAMPLE_RATE
 from wakeword.config import DistillConfig
@@ -41,11 +42,9 @@ FRAMES_PER_HOUR = 3600 * SAMPLE_RATE / FRAME_SAMPLES
 OTHERS = 3.0
 """Windows without the phrase for each one with it, when one phrase is taught on."""
 HALF_PER_HOUR = 10.0
-"""A posterior of a half is what so many stretches of the train background exceed in an hour."""
+"""A posterior of a half is what so many stretches (of 2 s) of the train background exceed in an hour."""
 SURE = 3.0
 """Log-odds that half of the windows with the phrase reach, at most: 0.95, and room above."""
-STRETCH_STEPS = 66
-"""Of the background: 2 s."""
 CALIBRATION_WINDOWS = 1_024
 """On which the ranges of activations are found."""
 
@@ -182,9 +181,7 @@ def spread_posteriors(student: MicroStudent, material: Material) -> MicroStudent
     """
     k = material.phrases.index(student.phrases[0])
     steps = material.background.logits(student)[:, 0]
-    stretches = np.sort(
-        steps[: len(steps) // STRETCH_STEPS * STRETCH_STEPS].reshape(-1, STRETCH_STEPS).max(axis=1)
-    )
+    stretches = np.sort(stretch_peaks(steps))
     hours = len(steps) * student.config.stride / FRAMES_PER_HOUR
     half = float(stretches[-min(len(stretches), max(1, round(HALF_PER_HOUR * hours)))])
     spoken = np.flatnonzero(material.train.targets[:, k])[:CALIBRATION_WINDOWS]

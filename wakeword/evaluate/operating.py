@@ -20,7 +20,7 @@ from wakeword.evaluate.gate import Gate, Pair, choose_gate
 from wakeword.evaluate.judge import Heard as Recorded
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.result import EvaluationResult
-from wakeword.evaluate.run import bundle_scorer, judge_mode, speech_and_noise, with_facts
+from wakeword.evaluate.run import bundle_scorer, in_mode, judge_mode, speech_and_noise, with_facts
 from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.sparse import sparse_scorer
 from wakeword.evaluate.streams import MixedStream, NegativeStream
@@ -80,8 +80,8 @@ class Calibrated:
 
     def result(self) -> EvaluationResult:
         """How good it is there: better than elsewhere, for that is what it was fitted to."""
-        manifest = self.bundle.manifest
-        return judge_mode(self.heard, manifest, manifest.mode, {"split": "dev"})
+        mode = self.bundle.manifest.mode
+        return judge_mode(self.heard, in_mode(self.bundle.manifest, mode), mode, {"split": "dev"})
 
 
 def set_operating_points(

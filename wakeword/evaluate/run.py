@@ -71,6 +71,7 @@ def evaluate(
     path = Path(bundle_path)
     manifest = load_bundle(path).manifest
     mode = mode or manifest.mode
+    manifest = in_mode(manifest, mode)
     heard = listen(
         partial(bundle_scorer, path, mode),
         pick_clips(clips, manifest.phrases, max_phrases, seed),
@@ -86,14 +87,7 @@ def evaluate(
     if confusables:
         scorer = partial(bundle_scorer, path, mode)
         outcomes = hear_confusables(
-            scorer,
-            confusables,
-            background or noise,
-            in_mode(manifest, mode),
-            seed,
-            processes,
-            progress,
-            cluster,
+            scorer, confusables, background or noise, manifest, seed, processes, progress, cluster
         )
         result = replace(result, confusables=count_confusables(outcomes))
     write_report(result, out_dir)
@@ -101,8 +95,8 @@ def evaluate(
 
 
 def judge_mode(heard: Heard, manifest: Manifest, mode: Mode, facts: Mapping[str, Any]) -> EvaluationResult:
-    """What was heard in a mode, by that mode's thresholds; `facts` join those of `heard`."""
-    result = judge(heard, in_mode(manifest, mode))
+    """What was heard in a mode, by the manifest `in_mode`; `facts` join those of `heard`."""
+    result = judge(heard, manifest)
     known = {"encoder": manifest.encoder, "verdict": manifest.results.get("verdict"), "mode": mode}
     return replace(result, facts={**facts, **known, **heard.facts})
 
