@@ -82,6 +82,7 @@ def _student(manifest: Manifest) -> dict[str, Any]:
         "promising": settings.promising,
         "evidence": settings.evidence,
         "evidence_hops": settings.evidence_hops,
+        "stride_hops": settings.stride_hops,
     }
 
 
@@ -128,6 +129,7 @@ def manifest_of(description: Mapping[str, Any]) -> Manifest:
             promising=student["promising"],
             evidence=student["evidence"],
             evidence_hops=student["evidence_hops"],
+            stride_hops=student.get("stride_hops", 1),
             thresholds=points["student"],
             cascade_thresholds=points["cascade"],
         ),

@@ -62,6 +62,23 @@ def test_student_scores_are_those_of_torch(bundle: Bundle, stream: Samples) -> N
     np.testing.assert_allclose(scores(rows), expected[FIRST_HOP - 1 :], atol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [2, 3])
+def test_between_two_runs_the_verifiers_last_word_stands(
+    bundle: Bundle, stream: Samples, stride: int
+) -> None:
+    every = scores(CascadeScorer(Student(bundle), Verifier(bundle)).feed(stream))
+    asked = every.any(axis=1)
+    strides = cascade_bundle(stride_hops=stride)
+    cascade = CascadeScorer(Student(strides), Verifier(strides))
+    expected, ran = np.zeros_like(every), list[int]()
+    for h in np.flatnonzero(asked):
+        if not ran or h - ran[-1] >= stride:
+            ran.append(int(h))
+        expected[h] = every[ran[-1]]
+    np.testing.assert_array_equal(scores(cascade.feed(stream)), expected)
+    assert cascade.verified == len(ran) < asked.sum()
+
+
 @pytest.mark.parametrize("block", [101, 1280, 4001, 10**9])
 def test_the_verifier_runs_where_the_student_suspects(bundle: Bundle, stream: Samples, block: int) -> None:
     """Which hops it runs on, counted by hand; its posteriors there are the verifier's own."""
@@ -200,6 +217,7 @@ def test_half_a_student_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         ({"promising": 2.0}, "a promising posterior of 2.0"),
         ({"evidence": -1.0}, "a weight of -1.0 for the student's evidence"),
         ({"evidence_hops": 0}, "the student's evidence of 0 hops"),
+        ({"stride_hops": 0}, "a verifier that runs once in 0 hops"),
         ({"thresholds": {"hey nova": {}}}, "phrases and thresholds do not match"),
     ],
 )

@@ -41,7 +41,7 @@ for job in jobs:
 
 
 def tiny_model(folder: Path) -> Path:
-    save_bundle(folder / "tiny.wakeword", cascade_bundle(evidence=0.7, evidence_hops=5))
+    save_bundle(folder / "tiny.wakeword", cascade_bundle(evidence=0.7, evidence_hops=5, stride_hops=2))
     return folder / "tiny.wakeword"
 
 

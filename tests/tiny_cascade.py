@@ -30,7 +30,7 @@ def student_net() -> StudentNet:
     return net
 
 
-def cascade_bundle(*, evidence: float = 0.0, evidence_hops: int = 1) -> Bundle:
+def cascade_bundle(*, evidence: float = 0.0, evidence_hops: int = 1, stride_hops: int = 1) -> Bundle:
     """Both in one bundle, with thresholds set by hand."""
     whole = add_student(tiny_bundle(), student_net(), log_mel(sounds(3.0)))
     settings = StudentManifest(
@@ -39,6 +39,7 @@ def cascade_bundle(*, evidence: float = 0.0, evidence_hops: int = 1) -> Bundle:
         promising=0.0,
         evidence=evidence,
         evidence_hops=evidence_hops,
+        stride_hops=stride_hops,
         cascade_thresholds={phrase: {"0.5": Threshold(0.6, False)} for phrase in PHRASES},
         thresholds={phrase: {"0.5": Threshold(0.7, False)} for phrase in PHRASES},
     )

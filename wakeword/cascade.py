@@ -6,7 +6,8 @@
 
 The student's score peaks for a hop or two as a phrase ends, when the verifier's posterior has mostly risen
 already. So the verifier goes on for a few hops after a suspicion, unless it finds nothing promising: most
-suspicions cost one run of it.
+suspicions cost one run of it. A window spans two seconds, so every second hop is enough; what it said stands
+in the hop between.
 
 What the student heard is evidence too, and it errs elsewhere than the verifier. The posterior of a cascade is
 both together, as experts whose log-odds add up:
@@ -133,9 +134,11 @@ class CascadeScorer(Scorer):
         self._promising = settings.promising
         self._nothing = np.zeros(len(self.phrases), dtype=np.float32)
         self._nothing.setflags(write=False)
+        self._stride = settings.stride_hops
         self._evidence = settings.evidence
         self._heard = deque[list[float]](maxlen=settings.evidence_hops)
-        self._asking = 0
+        self._said = self._nothing
+        self._asking = self._resting = 0
         self.verified = 0
         """Hops on which the verifier ran, since the last reset."""
 
@@ -144,7 +147,8 @@ class CascadeScorer(Scorer):
         super().reset()
         self._student.reset()
         self._heard.clear()
-        self._asking = self.verified = 0
+        self._said = self._nothing
+        self._asking = self._resting = self.verified = 0
 
     def _score(self, hop: Samples) -> Posteriors | None:
         mel = self._mel.feed(hop)
@@ -154,12 +158,16 @@ class CascadeScorer(Scorer):
         if any(score >= gate for score, gate in zip(scores, self._gate, strict=True)):
             self._asking = self._hangover + 1
         asked, self._asking = self._asking > 0, max(0, self._asking - 1)
+        self._resting = max(0, self._resting - 1)
         if not self._warm:
             return None
-        return self._verify() if asked else self._nothing
+        if asked and not self._resting:
+            self._said = self._verify()
+        return self._said if asked else self._nothing
 
     def _verify(self) -> Posteriors:
         self.verified += 1
+        self._resting = self._stride
         posteriors = self._ask()
         if max(posteriors.tolist()) < self._promising:
             self._asking = 0

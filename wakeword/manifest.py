@@ -63,6 +63,8 @@ class StudentManifest:
     """Weight of the student's word beside the verifier's (see `wakeword.cascade`); 0 = none."""
     evidence_hops: int = 1
     """Hops, the newest included, of which the student's highest score counts there."""
+    stride_hops: int = 1
+    """The verifier runs at most once in so many hops; its last posterior stands in those between."""
     thresholds: Thresholds
     """Where the student fires when it listens alone."""
     cascade_thresholds: Thresholds
@@ -215,6 +217,8 @@ def _check_student(manifest: Manifest) -> None:
         raise ValueError(f"a promising posterior of {student.promising!r}")
     if type(student.evidence) is not float or not 0 <= student.evidence <= 10:
         raise ValueError(f"a weight of {student.evidence!r} for the student's evidence")
+    if type(student.stride_hops) is not int or not 1 <= student.stride_hops <= 12:
+        raise ValueError(f"a verifier that runs once in {student.stride_hops!r} hops")
     if type(student.evidence_hops) is not int or not 1 <= student.evidence_hops <= 100:
         raise ValueError(f"the student's evidence of {student.evidence_hops!r} hops")
 

@@ -44,7 +44,8 @@ const window = new Float32Array(about.window.samples);
 const recent = [];
 const armed = phrases.map(() => true);
 const silentUntil = phrases.map(() => 0);
-let [hops, asking] = [0, 0];
+let [hops, asking, resting] = [0, 0, 0];
+let said = phrases.map(() => 0);
 
 async function hear(samples) {
   window.copyWithin(0, hop);
@@ -53,12 +54,14 @@ async function hear(samples) {
   if (student && (await suspicious(samples))) asking = cascade.hangover_hops + 1;
   const ask = !student || asking-- > 0;
   if (hops < about.warm_up_hops) return;
-  let posteriors = phrases.map(() => 0);
-  if (ask) {
-    posteriors = [...(await verifier.run({ audio: tensor(window, [1, window.length]) })).posterior.data];
-    if (student && Math.max(...posteriors) < cascade.promising) asking = 0;
-    if (student) posteriors = posteriors.map(withEvidence);
+  resting -= 1;
+  if (ask && resting <= 0) {
+    said = [...(await verifier.run({ audio: tensor(window, [1, window.length]) })).posterior.data];
+    if (student && Math.max(...said) < cascade.promising) asking = 0;
+    if (student) said = said.map(withEvidence);
+    resting = cascade?.stride_hops ?? 1;
   }
+  const posteriors = ask ? said : phrases.map(() => 0);
   if (recent.push(posteriors) > decision.smoothing_hops) recent.shift();
   phrases.forEach((phrase, k) => {
     const score = recent.reduce((sum, row) => sum + row[k], 0) / recent.length;

@@ -114,8 +114,8 @@ export class Detector {
     this.window.fill(0);
     this.pending = new Float32Array(0);
     this.heard = [];
-    this.hops = this.asking = this.verified = 0;
-    this.posteriors = this.description.phrases.map(() => 0);
+    this.hops = this.asking = this.resting = this.verified = 0;
+    this.posteriors = this.said = this.description.phrases.map(() => 0);
   }
 
   /** Take any number of mono 16 kHz samples in [-1, 1]; return the events in them. */
@@ -138,7 +138,9 @@ export class Detector {
     this.hops += 1;
     const asked = await this.suspects(hop);
     if (this.hops < this.description.warm_up_hops) return [];
-    this.posteriors = asked ? await this.ask() : this.description.phrases.map(() => 0);
+    this.resting = Math.max(0, this.resting - 1);
+    if (asked && !this.resting) this.said = await this.ask();
+    this.posteriors = asked ? this.said : this.description.phrases.map(() => 0);
     const { sample_rate } = this.description;
     return this.decision.update(this.posteriors, this.hops * (this.hop / sample_rate));
   }
@@ -160,7 +162,8 @@ export class Detector {
     this.verified += 1;
     const posteriors = await this.verifier.run(this.window.slice());
     if (!this.student) return posteriors;
-    const { gate, promising, evidence } = this.description.student;
+    const { gate, promising, evidence, stride_hops } = this.description.student;
+    this.resting = stride_hops ?? 1;
     if (Math.max(...posteriors) < promising) this.asking = 0;
     return posteriors.map((posterior, k) => {
       const highest = Math.max(...this.heard.map((scores) => scores[k]));
