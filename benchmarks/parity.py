@@ -25,7 +25,8 @@ from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.evaluate.score import events
 from wakeword.evaluate.trace import Trace, trace
 from wakeword.scorer import Scorer
-from wakeword.train.model import WakewordNet, load_net
+from wakeword.train.fusion import load_verifier
+from wakeword.train.model import WakewordNet
 from wakeword.verifier import Verifier
 
 CLIPS_PER_PHRASE = 5
@@ -53,7 +54,7 @@ def main() -> None:
     torch.set_num_threads(1)
     path, corpus = Path(sys.argv[1]), Path(sys.argv[2])
     bundle = load_bundle(path)
-    net, _ = load_net(path.with_suffix(".checkpoint"))
+    net, _ = load_verifier(path.with_suffix(".checkpoint"))
     lines = [*compare_events(bundle, net, corpus), "", *compare_speed(bundle, net)]
     print("\n".join(lines))
     body = "\n".join(lines)

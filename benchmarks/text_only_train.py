@@ -24,13 +24,11 @@ from wakeword.clips.synth import synthesise
 from wakeword.config import TrainConfig
 from wakeword.files import write_csv
 from wakeword.recipe import Request, make_detector
-from wakeword.train.decoder import PhraseScorer, load_recogniser
-from wakeword.train.fusion import FusedNet, Fusion
+from wakeword.train.decoder import PhraseScorer, Recogniser, load_recogniser
+from wakeword.train.fusion import VOCABULARY, FusedNet, fusion_for
 from wakeword.train.model import WakewordNet, load_net, window_samples
 
 ROWS = ("head", "recogniser", "fused")
-CENTRE = 6.0
-"""Log-probability -6 becomes a posterior of a half, so that smoothing averages what it should."""
 PARITY_WINDOWS = 16
 SEED = 1
 
@@ -72,27 +70,28 @@ class Plan:
 class AllRows(FusedNet):
     """Logits of every row [B, R * K] from one run of the encoder."""
 
-    def __init__(self, net: WakewordNet, scorer: PhraseScorer, fusion: Fusion) -> None:
-        super().__init__(net, scorer, fusion)
+    def __init__(self, net: WakewordNet, recogniser: Recogniser) -> None:
+        scorer = PhraseScorer(recogniser, net.phrases, VOCABULARY)
+        super().__init__(net, scorer, net.phrases, fusion_for(net.phrases))
         self.phrases = tuple(f"{row} {phrase}" for row in ROWS for phrase in net.phrases)
 
     def forward(self, x: Tensor) -> Tensor:
         frames = self.encoder(x)
         head, text = self.head(self.pooled(frames)), self.read(frames)
-        return torch.cat([head, text + CENTRE, self.fuse(head, text)], dim=1)
+        return torch.cat([head, text - self.fusion.centre, self.fuse(head, text)], dim=1)
 
 
-def make_bundle(plan: Plan, work: Path) -> Path:
-    """Train as `wakeword train` does, and put the recogniser beside the verifier; return the bundle."""
+def make_bundles(plan: Plan, work: Path) -> tuple[Path, Path]:
+    """Train as `wakeword train` does, and put the recogniser beside the verifier; return both bundles."""
     out = work / "product.wakeword"
     around, clips = background_csv(plan, work), real_csv(plan, work)
     background = () if plan.minutes else (around,)
     make_detector(Request(plan.phrases, clips, background, out, plan.settings(), "cpu", force=True))
     net, settings = load_net(out.with_suffix(".checkpoint"))
-    rows = AllRows(net, PhraseScorer(load_recogniser(), net.phrases), Fusion()).eval()
+    rows = AllRows(net, load_recogniser()).eval()
     path = work / "rows.wakeword"
     export_rows(rows, parity_sounds(around), settings, path)
-    return path
+    return out, path
 
 
 def background_csv(plan: Plan, work: Path) -> Path:

@@ -18,7 +18,8 @@ from export.quantize import quantize_static_int8, quantize_student_int8, to_fp16
 from wakeword.bundle import Bundle, load_bundle
 from wakeword.errors import ExportError, TrainingError, UsageError
 from wakeword.train.checkpoint import has_checkpoint
-from wakeword.train.model import WakewordNet, load_net
+from wakeword.train.fusion import load_verifier
+from wakeword.train.model import WakewordNet
 from wakeword.verifier import GOLDEN_TOLERANCE, golden_window, logit
 
 PRECISIONS = ("fp32", "fp16", "int8", "int8-static")
@@ -34,7 +35,7 @@ class Source:
     bundle: Bundle
     checkpoint: Path
     """Folder of its torch weights; it need not exist."""
-    read_net: Callable[[Path], WakewordNet] = lambda folder: load_net(folder)[0]
+    read_net: Callable[[Path], WakewordNet] = lambda folder: load_verifier(folder)[0]
 
     @property
     def has_net(self) -> bool:

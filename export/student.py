@@ -32,6 +32,8 @@ PROMISING = 0.02
 """Posterior below which it does not."""
 EVIDENCE = 1.0
 """Weight of the student's word in the cascade's posterior."""
+EVIDENCE_BESIDE_RECOGNISER = 0.25
+"""The same where the verifier's holds the word of a recogniser, which errs less than a student does."""
 EVIDENCE_HOPS = 8
 """So long its highest score counts: it peaks with the phrase's end, where the verifier may still rise."""
 STRIDE_HOPS = 2
@@ -85,10 +87,11 @@ def _stem_weights(net: StudentNet) -> tuple[Array, Array]:
     return weight / np.float32(MEL_SCALE), scaled
 
 
-def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
+def add_student(bundle: Bundle, net: StudentNet, mel: Array, evidence: float = EVIDENCE) -> Bundle:
     """The bundle with this student, its gate and thresholds still to be set (all at 1).
 
-    `mel` [M, T] is a stream to compare graph and net on; ExportError where they differ.
+    `evidence` is the weight of its word in the cascade's posterior. `mel` [M, T] is a stream to compare graph
+    and net on; ExportError where they differ.
     """
     graph = student_graph(net, {"phrases": net.phrases})
     check_student(net, graph, mel)
@@ -98,7 +101,7 @@ def add_student(bundle: Bundle, net: StudentNet, mel: Array) -> Bundle:
         gate=dict.fromkeys(net.phrases, 1.0),
         hangover_hops=HANGOVER_HOPS,
         promising=PROMISING,
-        evidence=EVIDENCE,
+        evidence=evidence,
         evidence_hops=EVIDENCE_HOPS,
         stride_hops=STRIDE_HOPS,
         thresholds={phrase: {} for phrase in net.phrases},

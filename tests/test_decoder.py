@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from wakeword.audio import read_clip
 from wakeword.clips.augment import place
 from wakeword.clips.dataset import load_clips
 from wakeword.config import TrainConfig
-from wakeword.errors import EncoderError
+from wakeword.errors import EncoderError, UsageError
 from wakeword.graph_check import check_graph
 from wakeword.train.decoder import (
     END,
@@ -24,8 +25,17 @@ from wakeword.train.decoder import (
     load_recogniser,
     spellings,
 )
-from wakeword.train.fusion import FusedNet, Fusion
-from wakeword.train.model import WakewordNet, build_net, window_frames, window_samples
+from wakeword.train.encoders import ENCODERS
+from wakeword.train.fusion import (
+    FusedNet,
+    Fusion,
+    choose_recogniser,
+    fusion_for,
+    known_phrases,
+    load_verifier,
+    with_recogniser,
+)
+from wakeword.train.model import WakewordNet, build_net, save_net, window_frames, window_samples
 from wakeword.train.weights import packaged_model
 from wakeword.verifier import make_session
 
@@ -110,7 +120,7 @@ def test_fewer_words_to_choose_from_make_each_likelier(recogniser: Recogniser, f
 def test_a_fused_net_is_exported_as_any_other(
     net: WakewordNet, recogniser: Recogniser, mel: torch.Tensor
 ) -> None:
-    fused = FusedNet(net, PhraseScorer(recogniser, PHRASES, 1_000), Fusion(listen_s=0.8)).eval()
+    fused = FusedNet(net, PhraseScorer(recogniser, PHRASES, 1_000), PHRASES, Fusion(listen_s=0.8)).eval()
     with torch.inference_mode():
         head, text = fused.opinions(mel)
         expected = torch.sigmoid(fused(mel)).numpy()
@@ -120,6 +130,64 @@ def test_a_fused_net_is_exported_as_any_other(
     check_graph(graph)  # as a bundle's is before it runs
     (got,) = make_session(graph).run(None, {"mel": mel.numpy()})
     np.testing.assert_allclose(got, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "few", "joins"),
+    [
+        (TrainConfig(), True, True),
+        (TrainConfig(), False, False),
+        (TrainConfig(recogniser="on"), False, True),
+        (TrainConfig(recogniser="off"), True, False),
+        (TrainConfig(language="de"), True, False),
+        (TrainConfig(tune="top-2"), True, False),
+        (TrainConfig(blocks=2), True, False),
+    ],
+)
+def test_the_recogniser_joins_where_recordings_are_few(settings: TrainConfig, few: bool, joins: bool) -> None:
+    encoder = build_net(PHRASES, settings).encoder
+    assert (choose_recogniser(settings, encoder, few) is not None) is joins
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (TrainConfig(language="de", recogniser="on"), "tiny.en knows en, not de"),
+        (TrainConfig(tune="all", recogniser="on"), "it needs the encoder as it was"),
+        (TrainConfig(encoder="base.en", recogniser="on"), "no decoder for base.en"),
+    ],
+)
+def test_a_recogniser_that_cannot_join(net: WakewordNet, settings: TrainConfig, why: str) -> None:
+    spec = ENCODERS[settings.encoder]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match=f"recogniser = 'on': {why}"):
+        patch.setattr(net.encoder, "spec", spec)
+        patch.setattr(net.encoder, "n_blocks", spec.blocks)
+        choose_recogniser(settings, net.encoder, few=True)
+
+
+def test_a_saved_net_has_its_recogniser_again(
+    net: WakewordNet, recogniser: Recogniser, mel: torch.Tensor, tmp_path: Path
+) -> None:
+    for told, expected in ((PHRASES[1:], with_recogniser(net, recogniser, PHRASES[1:])), ((), net)):
+        save_net(net, TrainConfig(), tmp_path / "kept", told)
+        with torch.inference_mode():
+            again = load_verifier(tmp_path / "kept")[0](mel)
+            torch.testing.assert_close(again, expected(mel))
+            # Of a phrase that it is not told the head alone decides.
+            torch.testing.assert_close(again[:, 0], net(mel)[:, 0])
+
+
+def test_a_phrase_is_known_that_is_heard_in_its_clips(recogniser: Recogniser, corpus: Path) -> None:
+    clips = [c for c in load_clips(corpus / "index.csv", ["computer"]) if c.split == "dev"][:8]
+    phrases = ("computer", "smart mirror", "alexa")
+    mislabelled = [replace(clip, label="smart mirror") for clip in clips]
+    net = build_net(phrases, TrainConfig())
+    assert known_phrases(net, recogniser, [*clips, *mislabelled], 1.9) == ("computer",)
+
+
+def test_long_phrases_are_attended_to_longer() -> None:
+    assert fusion_for(["alexa", "smart mirror"]) == Fusion()
+    assert fusion_for(["alexa", "please turn on the lights"]).listen_s > 2
 
 
 def test_only_tiny_en_has_a_decoder() -> None:
@@ -136,7 +204,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 def test_real_clips_are_heard_as_what_they_say(recogniser: Recogniser, corpus: Path) -> None:
     phrases = ("alexa", "computer")
-    net = FusedNet(build_net(phrases, TrainConfig()), PhraseScorer(recogniser, phrases), Fusion()).eval()
+    net = with_recogniser(build_net(phrases, TrainConfig()), recogniser, phrases)
     clips = [c for c in load_clips(corpus / "index.csv", phrases) if c.split == "dev"]
     chosen = [c for phrase in phrases for c in [c for c in clips if c.label == phrase][:3]]
     samples = [read_clip(c.path) for c in chosen]

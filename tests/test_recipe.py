@@ -61,10 +61,22 @@ def test_bundle_says_what_it_is_made_of(trained: Path, capsys: pytest.CaptureFix
     manifest = wakeword.load(trained).manifest
     assert manifest.phrases == (PHRASE,)
     assert manifest.training["synthetic_voices"] == [PHRASE]
+    assert manifest.training["recogniser"] == [], "it does not know this phrase by these voices"
     assert set(manifest.results) == {"dev", "verdict"}
     assert set(manifest.calibration) == {"cascade", "verifier", "student"}
     assert main(["info", str(trained)]) == 0
     assert "verdict:" in capsys.readouterr().out
+
+
+def test_the_checkpoint_has_the_recogniser_too(trained: Path, tmp_path: Path) -> None:
+    """Exported from the torch weights, it says what the bundle says."""
+    assert (
+        main(
+            ["export", str(trained), "--target", "onnx", "--out", str(tmp_path / "o"), "--precision", "fp32"]
+        )
+        == 0
+    )
+    assert main(["verify", str(tmp_path / "o"), "--model", str(trained)]) == 0
 
 
 def test_nothing_is_left_behind(trained: Path) -> None:

@@ -44,7 +44,7 @@ class DataConfig:
     """Clips spoken by machine, per phrase, of what sounds like it but is not; 0 = none."""
     synthetic: int = 300
     """Clips spoken by machine, per phrase: where recordings are few, else for the student alone."""
-    minutes: float = 60.0
+    minutes: float = 90.0
     """Background made by machine where none is given."""
     broken: int = 2
     """Windows per clip of a phrase in which it breaks off."""
@@ -197,6 +197,9 @@ class TrainConfig:
     """Encoder blocks kept, counted from the input; 0 = all."""
     tune: str = "auto"
     """auto, head, top-K or all: how much of the encoder is retrained."""
+    recogniser: str = "auto"
+    """auto, on or off: whether the recogniser that the encoder comes from has a say in the verifier; auto =
+    where recordings of a phrase are few. It needs the encoder as it was, and one of its languages."""
     window_s: float = 1.9
     """Seconds of audio under one posterior; the phrase must fit."""
     seed: int = 1
@@ -209,6 +212,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require_at_least(self, 0, "blocks", "seed")
+        _require(self, "recogniser", self.recogniser in ("auto", "on", "off"), "auto, on or off")
         _require(self, "window_s", 0.5 <= self.window_s <= 30, "in [0.5, 30]")
 
 

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from export.pack import draft_bundle, export_verifier
 from export.quick_features import QuickFeatures
-from export.student import add_student
+from export.student import EVIDENCE, EVIDENCE_BESIDE_RECOGNISER, add_student
 from wakeword.bars import Bars
 from wakeword.bundle import Bundle, save_bundle
 from wakeword.clips.advice import advise
@@ -39,8 +39,10 @@ from wakeword.errors import TrainingError, UsageError
 from wakeword.evaluate.gate import Gate
 from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.evaluate.report import write_report
+from wakeword.train.decoder import Recogniser
 from wakeword.train.distill import distil, make_lessons
 from wakeword.train.finetune import fine_tune
+from wakeword.train.fusion import choose_recogniser, known_phrases, with_recogniser
 from wakeword.train.material import Sounds, cut_from, windows_of
 from wakeword.train.mine import Background, cache_background
 from wakeword.train.model import (
@@ -121,7 +123,8 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
     workspace = _workspace(request.out, request.resume) if ranks.is_first else _work(request.out)
     with _stage("encoder"):
         net = build_net(recordings.phrases, settings).to(device)
-    policy = _policy(settings, recordings, device, net)
+        recogniser = choose_recogniser(settings, net.encoder, few=bool(recordings.synthetic))
+    policy = _policy(settings, recordings, device, net, bool(recogniser))
     console.print(f"policy: {policy.name} ({policy.reason})")
     with _stage("windows"):
         sounds = {split: Sounds.read(clips, request.drop) for split, clips in recordings.background.items()}
@@ -143,25 +146,28 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
         return None
     with _stage("export"):
         windows = _parity_windows(net, dev, settings)
-        training = _training(recordings, settings, policy, history.dev_loss)
-        _, int8, parity = export_verifier(net, windows, {"phrases": net.phrases})
+        told = _told(net, recogniser, recordings, settings)
+        training = {**_training(recordings, settings, policy, history.dev_loss), "recogniser": told}
+        verifier = with_recogniser(net, recogniser, told) if recogniser and told else net
+        _, int8, parity = export_verifier(verifier, windows, {"phrases": net.phrases})
         console.print(
             f"parity with torch: fp32 within {parity.fp32_max:.1e}, int8 {parity.int8_mean:.4f} on average, "
             f"{parity.int8_max:.3f} at most (posterior, {parity.windows} windows)"
         )
-        draft = draft_bundle(net, int8, request.out.stem, settings, training)
+        draft = draft_bundle(verifier, int8, request.out.stem, settings, training)
     if net.encoder.input == "mel":  # what the student hears too
         with _stage("student"), Bars() as bars:
             hours = cache_background(sounds["train"].all(), workspace / "background.f16")
             student = _teach(net, train, dev, hours, settings, workspace, key, bars, quick)
-            draft = add_student(draft, student, np.concatenate(list(windows), axis=1))
+            evidence = EVIDENCE_BESIDE_RECOGNISER if told else EVIDENCE
+            draft = add_student(draft, student, np.concatenate(list(windows), axis=1), evidence)
     with _stage("calibrate"):
         heard = Dev.build(recordings.clips["dev"], recordings.background["dev"], settings.seed)
         done = set_operating_points(draft, heard, workspace, cluster)
     if done.gate is not None:
         console.print(_gate_line(done.gate))
     console.print(verdict_line(done.bundle.manifest), soft_wrap=True)
-    save_net(net, settings, request.out.with_suffix(".checkpoint"))
+    save_net(net, settings, request.out.with_suffix(".checkpoint"), told)
     save_bundle(request.out, done.bundle)
     write_report(done.result(), report_of(request.out))
     shutil.rmtree(workspace)
@@ -249,6 +255,25 @@ def _say(recordings: Recordings) -> None:
         console.print(note, style="yellow", soft_wrap=True)
 
 
+def _told(
+    net: WakewordNet, recogniser: Recogniser | None, recordings: Recordings, settings: TrainConfig
+) -> tuple[str, ...]:
+    """The phrases of which the recogniser has a say; the user is told."""
+    if recogniser is None:
+        return ()
+    told = known_phrases(net, recogniser, recordings.clips["train"], settings.window_s)
+    if told:
+        console.print(f"the recogniser knows, and has a say of: {', '.join(told)}")
+    if strange := [phrase for phrase in net.phrases if phrase not in told]:
+        console.print(
+            f"the recogniser does not know {', '.join(strange)}: what was learnt decides alone; a phrase of "
+            "everyday words needs fewer recordings",
+            style="yellow",
+            soft_wrap=True,
+        )
+    return told
+
+
 def _check_phrases(request: Request) -> None:
     """Say what is to be said about the phrases; UsageError for one that is no good, unless forced."""
     for phrase in request.phrases:
@@ -270,7 +295,15 @@ def _settings(request: Request) -> TrainConfig:
     return replace(settings, data=data, distill=distill)
 
 
-def _policy(settings: TrainConfig, recordings: Recordings, device: torch.device, net: WakewordNet) -> Policy:
+def _policy(
+    settings: TrainConfig,
+    recordings: Recordings,
+    device: torch.device,
+    net: WakewordNet,
+    beside_recogniser: bool,
+) -> Policy:
+    if beside_recogniser:
+        return Policy("head", 0, False, "the recogniser, which has a say, needs the encoder as it is")
     heard = (clip for clip in recordings.clips["train"] if clip.path not in recordings.joined)
     seconds = sum(clip.seconds for clip in heard)
     return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)

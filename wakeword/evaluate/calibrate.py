@@ -22,8 +22,11 @@ from wakeword.verifier import logit
 
 MIN_EVENTS = 3
 """A rate of false accepts is counted, not extrapolated, where the hours hold this many."""
-TAIL_PEAKS = 30
-"""Highest negative peaks that the tail is fitted to."""
+TAIL_PEAKS, TAIL_PER_HOUR = 30, 60.0
+"""Highest negative peaks that the tail is fitted to: so many, but of each hour no more than that. Peaks that
+come every few seconds are the bulk, what the detector makes of ordinary talk; it falls off more slowly."""
+LEAST_TAIL_PEAKS = 10
+"""Fitted to even so: fewer tell nothing."""
 CONFIDENCE_Z = 1.28
 """Standard deviations that 90 % of a normal distribution lie below. A count of n, and a mean of n exponential
 excesses, have a relative standard deviation of 1 / sqrt(n)."""
@@ -97,12 +100,14 @@ class Tail:
 
 
 def fit_tail(scores: PhraseScores) -> Tail:
-    """Fit the highest 30 negative peaks; DataError where the negative streams hold fewer than 3.
+    """Fit the highest negative peaks, 30 of half an hour or more and 10 of a few minutes.
 
-    Peaks at 0, where the cascade's student suspected nothing, say nothing of the tail and are left out;
-    where fewer than 3 are left, the tail is taken to fall off by a factor e per unit of log-odds.
+    DataError where the negative streams hold fewer than 3. Peaks at 0, where the cascade's student suspected
+    nothing, say nothing of the tail and are left out; where fewer than 3 are left, the tail is taken to fall
+    off by a factor e per unit of log-odds.
     """
-    posteriors = scores.negative_peaks(TAIL_PEAKS + 1)
+    n_peaks = min(max(int(TAIL_PER_HOUR * scores.hours), LEAST_TAIL_PEAKS), TAIL_PEAKS)
+    posteriors = scores.negative_peaks(n_peaks + 1)
     if len(posteriors) < 3 or scores.hours <= 0:
         raise DataError(
             f"{scores.hours * 60:.1f} minutes of audible background are too few to set a threshold; "

@@ -56,10 +56,14 @@ def build_net(phrases: Sequence[str], config: TrainConfig, weights: Path | None 
         return WakewordNet(encoder, phrases, config.head)
 
 
-def save_net(net: WakewordNet, settings: TrainConfig, folder: Path) -> None:
-    """Keep what training changed: the head, and the encoder weights that were not frozen."""
+def save_net(net: WakewordNet, settings: TrainConfig, folder: Path, told: Sequence[str] = ()) -> None:
+    """Keep what training changed: the head, and the encoder weights that were not frozen.
+
+    `told` are the phrases of which the recogniser has a say (see `wakeword.train.fusion`).
+    """
     tensors = {n: p for n, p in net.named_parameters() if p.requires_grad}
-    save_checkpoint(folder, tensors, {"phrases": net.phrases, "settings": asdict(settings)})
+    about = {"phrases": net.phrases, "settings": asdict(settings), "told": list(told)}
+    save_checkpoint(folder, tensors, about)
 
 
 def load_net(folder: Path, weights: Path | None = None) -> tuple[WakewordNet, TrainConfig]:
