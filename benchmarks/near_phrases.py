@@ -1,6 +1,6 @@
 """How often near phrases, parts, repeats and the like are taken for a phrase, by kind.
 
-    python benchmarks/near_phrases.py out/demo/demo.wakeword ../shared/corpus/index.csv
+    python benchmarks/near_phrases.py out/demo/demo.wakeword ../shared/corpus/index.csv [--kind "text only"]
 
 Spoken by machine in voices kept for test (in benchmarks/out/near, made once), in background speech of the
 test split, at the bundle's default thresholds. About five minutes on two cores.
@@ -27,14 +27,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("corpus", type=Path)
+    parser.add_argument("--kind", help="of detector, for a section of its own")
     arguments = parser.parse_args()
     manifest = load_bundle(arguments.model).manifest
     near = find_confusables(OUT / "near", manifest.phrases, "test", 1)
     speech, _ = speech_and_noise([c for c in load_background([arguments.corpus]) if c.split == "test"])
     scorer = partial(bundle_scorer, arguments.model, manifest.mode)
     result = count_confusables(hear_confusables(scorer, near, speech, manifest))
-    body = f"## Near phrases\n\n{provenance()}\n\n{text(result, manifest.phrases)}"
-    update_section("near phrases", body)
+    name = f"near phrases, {arguments.kind}" if arguments.kind else "near phrases"
+    body = f"## {name.capitalize()}\n\n{provenance()}\n\n{text(result, manifest.phrases)}"
+    update_section(name, body)
     print(body)
 
 
