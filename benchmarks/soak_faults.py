@@ -28,7 +28,7 @@ from wakeword.audio import HOP_SAMPLES, SAMPLE_RATE, Samples, as_float, as_int16
 sys.path.insert(1, str(Path(__file__).resolve().parents[1] / "tests"))  # the broker as the tests start it
 from broker import Broker
 
-DISK_MB = 64
+DISK_MB = 512
 BUSY = "while True: pass"
 JUMPS_S = (-400 * 86_400, -86_400, -3_600, 3_600, 86_400, 400 * 86_400)
 
