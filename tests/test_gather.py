@@ -6,10 +6,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import sounds
 
-from wakeword.audio import write_wav
+from wakeword.audio import SAMPLE_RATE, write_wav
 from wakeword.clips.drop import DropList
 from wakeword.clips.gather import FEW, gather, read_given
 from wakeword.config import DataConfig
@@ -55,6 +56,16 @@ def test_what_was_made_is_used_again(cache: Path) -> None:
     times = {c.path: c.path.stat().st_mtime_ns for c in first.clips["train"]}
     again = gather(read_given(["hey nova"], None, []), SMALL, "en", 1, nothing)
     assert {c.path: c.path.stat().st_mtime_ns for c in again.clips["train"]} == times
+
+
+def test_a_made_clip_that_is_silent_is_left_out(cache: Path) -> None:
+    first = gather(read_given(["hey nova"], None, []), SMALL, "en", 1, nothing)
+    silent = first.clips["train"][0].path
+    said = silent.read_bytes()
+    write_wav(silent, np.zeros(SAMPLE_RATE, dtype=np.float32))
+    again = gather(read_given(["hey nova"], None, []), SMALL, "en", 1, nothing)
+    silent.write_bytes(said)
+    assert [c.path for c in again.clips["train"]] == [c.path for c in first.clips["train"][1:]]
 
 
 def test_few_recordings_weigh_as_much_as_the_synthetic_ones(tmp_path: Path, cache: Path) -> None:

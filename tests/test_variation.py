@@ -71,3 +71,16 @@ def test_drawn_speakers_are_men_women_and_children(rng: np.random.Generator) -> 
     assert np.mean(pitches < 160) == pytest.approx(0.4, abs=0.07)
     assert pitches.min() > 80 and pitches.max() < 360
     assert np.corrcoef(pitches, [s.formants for s in speakers])[0, 1] > 0.7
+
+
+def test_a_voice_that_praat_makes_silent_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As espeak-ng's creaky "quincy" became in one of twenty clips."""
+    from parselmouth import praat
+
+    said, call = vowel(), praat.call
+
+    def silence(what: object, command: str, *more: object) -> object:
+        return parselmouth.Sound(np.zeros(100)) if command == "Change gender" else call(what, command, *more)
+
+    monkeypatch.setattr(praat, "call", silence)
+    assert become(said, Speaker(pitch_hz=280, formants=1.28)) is said

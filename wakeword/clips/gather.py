@@ -171,7 +171,8 @@ def _spoken(phrase: str, n: int, language: str, seed: int, progress: Progress) -
     """Clips of a phrase by machine, all but those for test."""
     folder = _folder("phrases", [phrase], language, seed)
     synthesise(phrase, folder, n, seed, progress, language=language, splits=TRAIN_AND_DEV)
-    return [clip for clip in load_clips(folder / INDEX, [phrase]) if clip.split != "test"]
+    made = [clip for clip in load_clips(folder / INDEX, [phrase]) if clip.split != "test"]
+    return check_clips(made)[0]  # a voice may have said nothing
 
 
 def _joining(
@@ -200,7 +201,7 @@ def _near_phrases(
         )
     except DataError as err:
         return [], f"no near phrases to learn from: {err}"
-    return [one.clip for one in made], ""
+    return check_clips([one.clip for one in made])[0], ""
 
 
 def _made_background(

@@ -100,7 +100,10 @@ def become(samples: Samples, speaker: Speaker) -> Samples:
             changed = call([sound, pitch], "Change gender", ratio, speaker.pitch_hz, speaker.melody, 1.0)
     except parselmouth.PraatError:
         return samples  # too little voice in it to work on
-    return _levelled(changed.values[0].astype(np.float32), samples)
+    values = changed.values[0].astype(np.float32)
+    if not np.isfinite(values).all() or not values.any():
+        return samples  # creaky voices come out of Praat as nothing
+    return _levelled(values, samples)
 
 
 def _resampled(samples: Samples, speaker: Speaker) -> Samples:
