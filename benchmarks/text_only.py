@@ -24,7 +24,7 @@ import numpy as np
 from accuracy import table as at_thresholds
 from results import OUT, provenance, update_section, write_json
 from subset import PHRASES, shortened
-from text_only_train import ROWS, Plan, held_out, make_bundles
+from text_only_train import ROWS, Plan, held_out, make_product, make_rows
 
 from wakeword.bundle import load_bundle
 from wakeword.cascade import CascadeScorer, Student
@@ -72,11 +72,12 @@ def main() -> None:
     work = OUT / "text_only"
     work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    product, rows = make_bundles(plan, work)
+    product = make_product(plan, work)
     trained_s = time.monotonic() - began
     shipped = hear(partial(bundle_scorer, product, "cascade"), plan, work, arguments)
     cells = [cell(shipped, product, "cascade", phrase) for phrase in plan.phrases]
     if not arguments.product_only:
+        rows = make_rows(product, plan, work)
         ask = partial(gated_scorer, product, rows) if arguments.gated else partial(bundle_scorer, rows)
         heard = hear(ask, plan, work, arguments)
         cells += [cell(heard, rows, row, phrase) for row in ROWS for phrase in plan.phrases]

@@ -81,17 +81,22 @@ class AllRows(FusedNet):
         return torch.cat([head, text - self.fusion.centre, self.fuse(head, text)], dim=1)
 
 
-def make_bundles(plan: Plan, work: Path) -> tuple[Path, Path]:
-    """Train as `wakeword train` does, and put the recogniser beside the verifier; return both bundles."""
+def make_product(plan: Plan, work: Path) -> Path:
+    """Train as `wakeword train` does; return the bundle."""
     out = work / "product.wakeword"
     around, clips = background_csv(plan, work), real_csv(plan, work)
     background = () if plan.minutes else (around,)
     make_detector(Request(plan.phrases, clips, background, out, plan.settings(), "cpu", force=True))
-    net, settings = load_net(out.with_suffix(".checkpoint"))
+    return out
+
+
+def make_rows(product: Path, plan: Plan, work: Path) -> Path:
+    """The product's head, the recogniser and both as one bundle."""
+    net, settings = load_net(product.with_suffix(".checkpoint"))
     rows = AllRows(net, load_recogniser()).eval()
     path = work / "rows.wakeword"
-    export_rows(rows, parity_sounds(around), settings, path)
-    return out, path
+    export_rows(rows, parity_sounds(background_csv(plan, work)), settings, path)
+    return path
 
 
 def background_csv(plan: Plan, work: Path) -> Path:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 
-from export.pack import draft_bundle, export_verifier
+from export.pack import Parity, draft_bundle, export_verifier
 from export.quick_features import QuickFeatures
 from export.student import EVIDENCE, EVIDENCE_BESIDE_RECOGNISER, add_student
 from wakeword.bars import Bars
@@ -146,14 +146,10 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
         return None
     with _stage("export"):
         windows = _parity_windows(net, dev, settings)
-        told = _told(net, recogniser, recordings, settings)
+        verifier, told = _with_opinion(net, recogniser, recordings, settings)
         training = {**_training(recordings, settings, policy, history.dev_loss), "recogniser": told}
-        verifier = with_recogniser(net, recogniser, told) if recogniser and told else net
         _, int8, parity = export_verifier(verifier, windows, {"phrases": net.phrases})
-        console.print(
-            f"parity with torch: fp32 within {parity.fp32_max:.1e}, int8 {parity.int8_mean:.4f} on average, "
-            f"{parity.int8_max:.3f} at most (posterior, {parity.windows} windows)"
-        )
+        console.print(_parity_line(parity))
         draft = draft_bundle(verifier, int8, request.out.stem, settings, training)
     if net.encoder.input == "mel":  # what the student hears too
         with _stage("student"), Bars() as bars:
@@ -197,6 +193,13 @@ def _teach(
     folder = workspace / "student"
     distil(student, taught, examined, settings.distill, folder, key, settings.seed, bars, background)
     return student
+
+
+def _parity_line(parity: Parity) -> str:
+    return (
+        f"parity with torch: fp32 within {parity.fp32_max:.1e}, int8 {parity.int8_mean:.4f} on average, "
+        f"{parity.int8_max:.3f} at most (posterior, {parity.windows} windows)"
+    )
 
 
 def _gate_line(gate: Gate) -> str:
@@ -255,12 +258,12 @@ def _say(recordings: Recordings) -> None:
         console.print(note, style="yellow", soft_wrap=True)
 
 
-def _told(
+def _with_opinion(
     net: WakewordNet, recogniser: Recogniser | None, recordings: Recordings, settings: TrainConfig
-) -> tuple[str, ...]:
-    """The phrases of which the recogniser has a say; the user is told."""
+) -> tuple[WakewordNet, tuple[str, ...]]:
+    """The verifier, and the phrases of which the recogniser has a say in it; the user is told of these."""
     if recogniser is None:
-        return ()
+        return net, ()
     told = known_phrases(net, recogniser, recordings.clips["train"], settings.window_s)
     if told:
         console.print(f"the recogniser knows, and has a say of: {', '.join(told)}")
@@ -271,7 +274,7 @@ def _told(
             style="yellow",
             soft_wrap=True,
         )
-    return told
+    return (with_recogniser(net, recogniser, told) if told else net), told
 
 
 def _check_phrases(request: Request) -> None:

@@ -25,7 +25,7 @@ from wakeword.train.checkpoint import load_checkpoint
 from wakeword.train.decoder import PhraseScorer, Recogniser, load_recogniser
 from wakeword.train.encoders import Encoder
 from wakeword.train.head import pool_frames
-from wakeword.train.model import WakewordNet, load_net, window_samples
+from wakeword.train.model import WakewordNet, net_of, window_samples
 
 VOCABULARY = 4_000
 """Tokens that compete with the phrase's own: the most frequent. All 50,000 take 19 MB more."""
@@ -157,8 +157,8 @@ def known_phrases(
 
 def load_verifier(folder: Path, weights: Path | None = None) -> tuple[WakewordNet, TrainConfig]:
     """What `save_net` kept, as `load_net` gives it, with the recogniser's opinion where it had that."""
-    net, settings = load_net(folder, weights)
-    _, meta = load_checkpoint(folder)
+    tensors, meta = load_checkpoint(folder)
+    net, settings = net_of(tensors, meta, folder, weights)
     told = meta.get("told", ())
     return (with_recogniser(net, load_recogniser(net.encoder.spec.name), told) if told else net), settings
 

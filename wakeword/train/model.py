@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,13 @@ def save_net(net: WakewordNet, settings: TrainConfig, folder: Path, told: Sequen
 
 def load_net(folder: Path, weights: Path | None = None) -> tuple[WakewordNet, TrainConfig]:
     """The net that `save_net` kept, on top of its pretrained encoder, and its settings."""
-    tensors, meta = load_checkpoint(folder)
+    return net_of(*load_checkpoint(folder), folder, weights)
+
+
+def net_of(
+    tensors: Mapping[str, Tensor], meta: Mapping[str, Any], folder: Path, weights: Path | None = None
+) -> tuple[WakewordNet, TrainConfig]:
+    """The same of a checkpoint that was read from `folder` already."""
     settings = build_config(TrainConfig, meta["settings"], str(folder))
     net = build_net(meta["phrases"], settings, weights)
     if unknown := net.load_state_dict(tensors, strict=False).unexpected_keys:
