@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,16 +18,17 @@ from local_servers import wait_until
 from tiny import sounds
 
 import wakeword
-from wakeword.audio import Samples
+from wakeword.audio import HOP_S, Samples
 from wakeword.cli import main
 from wakeword.config import build_config, load_config, tomllib
 from wakeword.errors import UsageError, WakewordError
-from wakeword.listen import parts
+from wakeword.listen import listener, parts
 from wakeword.listen.events import Heard, Reloaded
 from wakeword.listen.listener import Listener
 from wakeword.listen.parts import Parts, PartSpec
 from wakeword.listen.settings import ListenSettings, ModelSettings, OutputSettings, WebhookSettings
 from wakeword.listen.settings_text import EXAMPLES, config_text, field_docs
+from wakeword.listen.sources import Source
 from wakeword.listen.watch import Reloader
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +47,21 @@ def config(tmp_path: Path, tiny_model: Path) -> Path:
 @pytest.fixture
 def one(config: Path) -> Listener:
     return Listener(load_config(config, ListenSettings), config)
+
+
+class Blocks(Source):
+    """So many hops of noise."""
+
+    name = "blocks"
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __iter__(self) -> Iterator[Samples]:
+        yield from sounds(self._n * HOP_S, seed=1).reshape(self._n, -1)
+
+    def close(self) -> None:
+        pass
 
 
 # Settings
@@ -319,3 +336,14 @@ def test_heard_names_its_stream(one: Listener) -> None:
     one.engine.open("kitchen").feed(block)
     events.close()
     assert {event.stream for event in events} == {"kitchen"}
+
+
+@pytest.mark.parametrize(("every_s", "times"), [(0.0, 8), (60.0, 1)])
+def test_memory_is_given_back_while_it_listens(
+    one: Listener, monkeypatch: pytest.MonkeyPatch, every_s: float, times: int
+) -> None:
+    given = list[int]()
+    monkeypatch.setattr(listener, "GIVE_BACK_S", every_s)
+    monkeypatch.setattr(listener, "give_back_memory", lambda: given.append(1))
+    one.run(Blocks(8))
+    assert len(given) == times
