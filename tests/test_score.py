@@ -147,7 +147,7 @@ def test_calibration_finds_a_known_tail(rng: np.random.Generator) -> None:
     scores = PhraseScores("alpha", CONFIG, [], [trace])
     assert scores.false_accepts(found[2].value) == 4
     tail = fit_tail(scores)
-    assert tail.upper().fa_per_hour(found[0.5].value) == pytest.approx(0.5, rel=0.01)
+    assert tail.raised().fa_per_hour(found[0.5].value) == pytest.approx(0.5, rel=0.01)
     assert tail.threshold(0.5) < found[0.5].value
 
 
@@ -156,7 +156,7 @@ def test_extrapolated_thresholds_keep_their_rate_nine_times_in_ten(rng: np.rando
     for _ in range(100):
         log_odds = -4 + rng.exponential(1.5, size=rng.poisson(200 * 1.5))
         scores = PhraseScores("alpha", CONFIG, [], [spikes([sigmoid(float(x)) for x in log_odds], 1.5)])
-        kept += fit_tail(scores).upper().threshold(0.5) >= sigmoid(-4 + 1.5 * np.log(200 / 0.5))
+        kept += fit_tail(scores).raised().threshold(0.5) >= sigmoid(-4 + 1.5 * np.log(200 / 0.5))
     assert 85 <= kept <= 100
 
 

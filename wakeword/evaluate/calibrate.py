@@ -27,9 +27,10 @@ TAIL_PEAKS, TAIL_PER_HOUR = 30, 60.0
 come every few seconds are the bulk, what the detector makes of ordinary talk; it falls off more slowly."""
 LEAST_TAIL_PEAKS = 10
 """Fitted to even so: fewer tell nothing."""
-CONFIDENCE_Z = 1.28
-"""Standard deviations that 90 % of a normal distribution lie below. A count of n, and a mean of n exponential
-excesses, have a relative standard deviation of 1 / sqrt(n)."""
+MARGIN_Z = 1.28
+"""Standard deviations by which a tail's rate and scale are taken higher than is most likely; 90 % of a normal
+distribution lie below. A count of n, and a mean of n exponential excesses, have a relative one of
+1 / sqrt(n). `benchmarks/thresholds.py` has what comes of it on real background."""
 PRIOR = 0.01
 """How strongly a calibration's slope is held to 1, against one hour's worth of evidence."""
 LOWEST = 0.1
@@ -88,9 +89,9 @@ class Tail:
         """Posterior that so many peaks per hour exceed, by extrapolation."""
         return sigmoid(self.floor + self.scale * float(np.log(self.per_hour / fa_per_hour)))
 
-    def upper(self) -> Tail:
-        """The same with rate and scale at their upper 90 % bounds."""
-        more = 1 + (CONFIDENCE_Z / float(np.sqrt(self.n)) if self.n else 0.0)
+    def raised(self, z: float = MARGIN_Z) -> Tail:
+        """The same with rate and scale `z` standard deviations higher."""
+        more = 1 + (z / float(np.sqrt(self.n)) if self.n else 0.0)
         return replace(self, per_hour=more * self.per_hour, scale=more * self.scale)
 
     def fa_per_hour(self, threshold: float) -> float:
@@ -140,7 +141,7 @@ def calibrate(
 
 def calibrate_phrase(scores: PhraseScores, fa_per_hour: Sequence[float]) -> dict[float, Threshold]:
     """One phrase's thresholds; see `calibrate`."""
-    tail = fit_tail(scores).upper()
+    tail = fit_tail(scores).raised()
     found, floor = dict[float, Threshold](), LOWEST
     for rate in sorted(fa_per_hour, reverse=True):
         allowed = int(rate * scores.hours + 1e-9)
