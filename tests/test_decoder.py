@@ -133,20 +133,23 @@ def test_a_fused_net_is_exported_as_any_other(
 
 
 @pytest.mark.parametrize(
-    ("settings", "few", "joins"),
+    ("settings", "few", "joins", "why_not"),
     [
-        (TrainConfig(), True, True),
-        (TrainConfig(), False, False),
-        (TrainConfig(recogniser="on"), False, True),
-        (TrainConfig(recogniser="off"), True, False),
-        (TrainConfig(language="de"), True, False),
-        (TrainConfig(tune="top-2"), True, False),
-        (TrainConfig(blocks=2), True, False),
+        (TrainConfig(), True, True, ""),
+        (TrainConfig(), False, False, ""),
+        (TrainConfig(recogniser="on"), False, True, ""),
+        (TrainConfig(recogniser="off"), True, False, ""),
+        (TrainConfig(language="de"), True, False, "tiny.en knows en, not de"),
+        (TrainConfig(tune="top-2"), True, False, "it needs the encoder as it was"),
+        (TrainConfig(blocks=2), True, False, "it needs the encoder as it was"),
     ],
 )
-def test_the_recogniser_joins_where_recordings_are_few(settings: TrainConfig, few: bool, joins: bool) -> None:
-    encoder = build_net(PHRASES, settings).encoder
-    assert (choose_recogniser(settings, encoder, few) is not None) is joins
+def test_the_recogniser_joins_where_recordings_are_few(
+    settings: TrainConfig, few: bool, joins: bool, why_not: str
+) -> None:
+    recogniser, without = choose_recogniser(settings, build_net(PHRASES, settings).encoder, few)
+    assert (recogniser is not None) is joins
+    assert bool(without) is bool(why_not) and why_not in without
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
     workspace = _workspace(request.out, request.resume) if ranks.is_first else _work(request.out)
     with _stage("encoder"):
         net = build_net(recordings.phrases, settings).to(device)
-        recogniser = choose_recogniser(settings, net.encoder, few=bool(recordings.synthetic))
+        recogniser = _recogniser(settings, recordings, net)
     policy = _policy(settings, recordings, device, net, bool(recogniser))
     console.print(f"policy: {policy.name} ({policy.reason})")
     with _stage("windows"):
@@ -256,6 +256,14 @@ def _say(recordings: Recordings) -> None:
         console.print(f"left out: {fault}", style="yellow", soft_wrap=True)
     for note in recordings.notes:
         console.print(note, style="yellow", soft_wrap=True)
+
+
+def _recogniser(settings: TrainConfig, recordings: Recordings, net: WakewordNet) -> Recogniser | None:
+    """The one that is to have a say; the user is told why there is none where one would help."""
+    recogniser, without = choose_recogniser(settings, net.encoder, few=bool(recordings.synthetic))
+    if without:
+        console.print(without, style="yellow", soft_wrap=True)
+    return recogniser
 
 
 def _with_opinion(

@@ -65,8 +65,8 @@ def fusion_for(phrases: Sequence[str]) -> Fusion:
     return Fusion(listen_s=max(Fusion.listen_s, longest_s))
 
 
-def choose_recogniser(settings: TrainConfig, encoder: Encoder, few: bool) -> Recogniser | None:
-    """The recogniser that is to have a say, or None: as `settings.recogniser` has it.
+def choose_recogniser(settings: TrainConfig, encoder: Encoder, few: bool) -> tuple[Recogniser | None, str]:
+    """The recogniser that is to have a say, as `settings.recogniser` has it; or None, and why not if wanted.
 
     Args:
         settings: of the training.
@@ -77,14 +77,14 @@ def choose_recogniser(settings: TrainConfig, encoder: Encoder, few: bool) -> Rec
     """
     wanted = settings.recogniser
     if wanted == "off" or (wanted == "auto" and not few):
-        return None
+        return None, ""
     try:
         _require_same_ears(settings, encoder)
-        return load_recogniser(encoder.spec.name)
+        return load_recogniser(encoder.spec.name), ""
     except (EncoderError, UsageError) as err:
         if wanted == "on":
             raise UsageError(f"recogniser = 'on': {err}") from err
-        return None
+        return None, f"no recogniser has a say, which would help where recordings are few: {err}"
 
 
 def _require_same_ears(settings: TrainConfig, encoder: Encoder) -> None:
