@@ -27,7 +27,7 @@ from wakeword.evaluate.run import bundle_scorer
 from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.trace import Trace, trace_all
 
-MARGINS = (0.0, MARGIN_Z, 1.0, 1.28)
+MARGINS = (0.0, 0.5, 1.0, MARGIN_Z)
 RATES = (0.1, 0.5, 1.0, 2.0)
 DEALS = 50
 
