@@ -347,3 +347,10 @@ def test_memory_is_given_back_while_it_listens(
     monkeypatch.setattr(listener, "give_back_memory", lambda: given.append(1))
     one.run(Blocks(8))
     assert len(given) == times
+
+
+def test_memory_is_given_back_where_others_bring_the_sound(
+    one: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "give_back_memory", one.stop)
+    assert one.run(None) == 0.0
