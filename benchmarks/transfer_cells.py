@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ from wakeword.train.model import WakewordNet, build_net
 from wakeword.train.policy import apply_policy, choose_policy, parameter_groups
 from wakeword.train.run import History, Run
 
+Scores = npt.NDArray[np.float32]
+"""Of N windows for K phrases, or what they are to be [N, K]."""
 DECISION = DecisionConfig(smoothing_hops=1)
 """Scores come at every third hop, so none are averaged; else as a listener has it."""
 RANDOM_RATE = 5e-4
@@ -82,6 +84,12 @@ def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
         scores, history = _frozen(cell, settings, windows, streams)
     else:
         scores, history = _whole(cell, settings, windows, streams)
+    facts = {"dev_loss": min(history.dev_loss), "seconds": time.monotonic() - start}
+    return {**judge_scores(streams, scores, settings.stride), **facts}
+
+
+def judge_scores(streams: Streams, scores: Mapping[str, Scores], stride: int) -> dict[str, Any]:
+    """As `judge`, from the scores at all hops asked for, of the streams that were heard."""
     traces = {
         name: [
             trace_of(heard, hops, found, PHRASES)
@@ -89,10 +97,9 @@ def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
         ]
         for name, part in streams.items()
         if name in scores
-        for rows in [StreamRows(part, settings.stride)]
+        for rows in [StreamRows(part, stride)]
     }
-    facts = {"dev_loss": min(history.dev_loss), "seconds": time.monotonic() - start}
-    return {**judge(streams, traces, PHRASES, DECISION), **facts}
+    return judge(streams, traces, PHRASES, DECISION)
 
 
 def rows_of(cell: Cell, windows: Windows) -> npt.NDArray[np.int64]:
@@ -115,21 +122,28 @@ def rows_of(cell: Cell, windows: Windows) -> npt.NDArray[np.int64]:
 
 def _frozen(
     cell: Cell, settings: Settings, windows: dict[str, Windows], streams: Streams
-) -> tuple[dict[str, npt.NDArray[np.float32]], History]:
+) -> tuple[dict[str, Scores], History]:
     """A head on the features that are kept."""
     features = load_features(settings, [*windows, *streams], cell.kept)
-    net = build_net(PHRASES, TrainConfig(encoder=ENCODER, blocks=cell.kept, seed=cell.seed))
     rows = rows_of(cell, windows["train"])
     inputs = {"train": np.asarray(features["train"][rows]), "dev": np.asarray(features["dev"])}
     targets = {"train": windows["train"].targets[rows], "dev": windows["dev"].targets}
-    groups = [{"params": list(net.head.parameters()), "lr": OptimConfig().learning_rate}]
-    history = _fit(net.head, groups, inputs, targets, cell)
-    return {name: _posteriors(net.head, features[name]) for name in streams}, history
+    head, history = train_head(inputs, targets, kept=cell.kept, epochs=cell.epochs, seed=cell.seed)
+    return {name: posteriors(head, features[name]) for name in streams}, history
+
+
+def train_head(
+    inputs: dict[str, Features], targets: dict[str, Scores], *, kept: int, epochs: int, seed: int
+) -> tuple[Head, History]:
+    """A head for the encoder's first `kept` blocks, from features of train and dev; `seed` draws it."""
+    head = build_net(PHRASES, TrainConfig(encoder=ENCODER, blocks=kept, seed=seed)).head
+    groups = [{"params": list(head.parameters()), "lr": OptimConfig().learning_rate}]
+    return head, _fit(head, groups, inputs, targets, epochs, seed)
 
 
 def _whole(
     cell: Cell, settings: Settings, windows: dict[str, Windows], streams: Streams
-) -> tuple[dict[str, npt.NDArray[np.float32]], History]:
+) -> tuple[dict[str, Scores], History]:
     """Encoder and head from log-mel; of the encoder, what the cell says is trained too."""
     net = build_net(PHRASES, TrainConfig(encoder=ENCODER, blocks=cell.kept, seed=cell.seed))
     optim, random = OptimConfig(), cell.tune == "random"
@@ -151,7 +165,7 @@ def _whole(
         {"params": list(net.head.parameters()), "lr": optim.learning_rate},
         *parameter_groups(net.encoder, optim.encoder_rate, optim.layer_decay),
     ]
-    history = _fit(net, groups, inputs, targets, cell)
+    history = _fit(net, groups, inputs, targets, cell.epochs, cell.seed)
     return {
         name: _listen(net, StreamRows(part, settings.stride))
         for name, part in streams.items()
@@ -163,11 +177,12 @@ def _fit(
     net: nn.Module,
     groups: list[dict[str, Any]],
     inputs: dict[str, Features],
-    targets: dict[str, npt.NDArray[np.float32]],
-    cell: Cell,
+    targets: dict[str, Scores],
+    epochs: int,
+    seed: int,
 ) -> History:
     """Train as `wakeword train` does, from arrays."""
-    config, device = replace(OptimConfig(), epochs=cell.epochs), next(net.parameters()).device
+    config, device = replace(OptimConfig(), epochs=epochs), next(net.parameters()).device
     wanted = {name: torch.from_numpy(part) for name, part in targets.items()}
 
     def batches(name: str, order: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -187,12 +202,12 @@ def _fit(
             yield weighted_loss(x, y, config.negative_weight), weight
 
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(net, groups, config, len(targets["train"]), Path(folder), cell.name(), cell.seed)
-        return run.fit(cell.name(), losses, dev_losses, Silent())
+        run = Run(net, groups, config, len(targets["train"]), Path(folder), "cell", seed)
+        return run.fit("cell", losses, dev_losses, Silent())
 
 
-def _posteriors(head: Head, features: Features) -> npt.NDArray[np.float32]:
-    """[N, F, D] -> [N, K]."""
+def posteriors(head: Head, features: Features) -> Scores:
+    """What a head says of each window. [N, F, D] -> [N, K]."""
     with torch.inference_mode():
         parts = [
             torch.sigmoid(head(torch.from_numpy(features[i : i + SCORED_AT_ONCE].astype(np.float32))))
@@ -215,7 +230,7 @@ class _FromMel(nn.Module):
         return self.net.features(mel)
 
 
-def _listen(net: WakewordNet, rows: StreamRows) -> npt.NDArray[np.float32]:
+def _listen(net: WakewordNet, rows: StreamRows) -> Scores:
     """Posteriors of a retrained net at every window asked for; on a CPU its encoder in int8, as exported."""
     net.eval()
     if not len(rows):
@@ -231,7 +246,7 @@ def _listen(net: WakewordNet, rows: StreamRows) -> npt.NDArray[np.float32]:
     return torch.cat(found).numpy()
 
 
-def _in_batches(net: WakewordNet, rows: StreamRows) -> npt.NDArray[np.float32]:
+def _in_batches(net: WakewordNet, rows: StreamRows) -> Scores:
     starts = range(0, len(rows), SCORED_AT_ONCE)
     with torch.inference_mode():
         found = [

@@ -37,6 +37,7 @@ from wakeword.train.windows import WindowSet, plan_windows
 ENCODER = "tiny.en"
 WINDOW = window_frames(TrainConfig().window_s)
 Features = npt.NDArray[np.float16]
+Recordings = Sequence[npt.NDArray[np.int16]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,42 +144,59 @@ class Lines:
 def load_windows(settings: Settings) -> dict[str, Windows]:
     """Train and dev windows as log-mel."""
     corpus, folder, found = Path(settings.corpus), settings.folder(), {}
-    for split, versions, negatives in (
-        ("train", settings.versions, settings.negatives),
-        ("dev", 1, max(4, settings.negatives // 4)),
-    ):
-        of_split = [c for c in load_clips(corpus, PHRASES) if c.split == split]
-        clips = pick_clips(of_split, PHRASES, settings.train_clips, seed=1)
+    for split in ("train", "dev"):
         labels = folder / f"{split}-labels.npz"
         if not labels.exists():  # written last: the log-mel is complete where it is there
-            planned = _planned(settings, split, clips, versions, negatives)
-            _cached(MelOnly(), planned, folder / f"{split}-mel.npy")
+            around = surroundings(corpus, split, settings.sound_hours)
+            planned = plan_split(settings, split, around, settings.seed + (split == "dev"))
+            cached(MelOnly(), planned, folder / f"{split}-mel.npy")
             np.savez(labels, targets=planned.targets, clip_of=planned.clip_of)
         known = np.load(labels)
         mel = np.load(folder / f"{split}-mel.npy", mmap_mode="r")
-        found[split] = Windows(mel, known["targets"], known["clip_of"], clips)
+        found[split] = Windows(mel, known["targets"], known["clip_of"], _clips(settings, split))
     return found
 
 
 def surroundings(corpus: Path, split: str, hours: float | None) -> Augmenter:
     """What windows are made of besides clips: so many `hours` of a split's speech, and of other sound."""
+    return augmenter(AugmentConfig(), *recordings(corpus, split, hours))
+
+
+def recordings(corpus: Path, split: str, hours: float | None) -> tuple[Recordings, Recordings]:
+    """(speech, noise and music) of a split, so many `hours` of each."""
     background = [c for c in load_background([corpus]) if c.split == split]
     speech, noise = (
         [as_int16(read_audio(c.path)) for c in shortened(part, hours)]
         for part in speech_and_noise(background)
     )
-    return Augmenter(AugmentConfig(), noise, speech, window_samples(TrainConfig().window_s))
+    return speech, noise
 
 
-def _planned(
-    settings: Settings, split: str, clips: Sequence[Clip], versions: int, negatives: int
-) -> WindowSet:
-    around = surroundings(Path(settings.corpus), split, settings.sound_hours)
-    seed = settings.seed + (split == "dev")
-    return plan_windows(clips, PHRASES, around, versions=versions, negatives=negatives, seed=seed)
+def augmenter(config: AugmentConfig, speech: Recordings, noise: Recordings) -> Augmenter:
+    """What makes windows of the length that a training has."""
+    return Augmenter(config, noise, speech, window_samples(TrainConfig().window_s))
 
 
-def _cached(net: Any, rows: Any, path: Path) -> Features:
+def plan_split(settings: Settings, split: str, around: Augmenter, seed: int) -> WindowSet:
+    """The windows of a split."""
+    train = split == "train"
+    return plan_windows(
+        _clips(settings, split),
+        PHRASES,
+        around,
+        versions=settings.versions if train else 1,
+        negatives=settings.negatives if train else max(4, settings.negatives // 4),
+        seed=seed,
+    )
+
+
+def _clips(settings: Settings, split: str) -> list[Clip]:
+    of_split = [c for c in load_clips(Path(settings.corpus), PHRASES) if c.split == split]
+    return pick_clips(of_split, PHRASES, settings.train_clips, seed=1)
+
+
+def cached(net: Any, rows: Any, path: Path) -> Features:
+    """What `net` gives of all `rows`, from `path` where it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = Lines()
     lines.start(path.stem, len(rows))
@@ -208,7 +226,7 @@ def make_features(settings: Settings, windows: dict[str, Windows], streams: Stre
     rows: dict[str, Any] = {split: LogMelRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
     rows |= {name: StreamRows(part, settings.stride) for name, part in streams.items()}
     for name, part in rows.items():
-        _cached(quick, part, _features_path(settings, name))
+        cached(quick, part, _features_path(settings, name))
 
 
 def load_features(settings: Settings, names: Sequence[str], kept: int) -> dict[str, Features]:

@@ -55,7 +55,8 @@ def _text(results: Sequence[dict[str, Any]], condition: str) -> str:
     )
 
 
-def _fires(results: Sequence[dict[str, Any]]) -> str:
+def fires(results: Sequence[dict[str, Any]]) -> str:
+    """False accepts an hour and phrase on test, all seeds together."""
     pairs = [pair for r in results for pair in r["false_accepts"].values()]
     hours = sum(h for _, h in pairs)
     return f"{sum(n for n, _ in pairs) / hours:.2g}" if hours else "not heard"
@@ -72,7 +73,7 @@ def table(results: Results, settings: Settings, first: str) -> str:
         name = DEPTH_NAMES[cell.kept] if first == "kept" else TUNE_NAMES[cell.tune]
         figures = " | ".join(_text(of_seeds, c) for c in conditions)
         clips = cell.clips or "all"
-        lines.append(f"| {name} | {clips} | {len(of_seeds)} | {figures} | {_fires(of_seeds)} |")
+        lines.append(f"| {name} | {clips} | {len(of_seeds)} | {figures} | {fires(of_seeds)} |")
     return "\n".join(lines)
 
 

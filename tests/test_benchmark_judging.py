@@ -150,3 +150,23 @@ def test_each_recipe_of_the_ladder_adds_one_thing(benchmark: Any) -> None:
     assert cells.LADDER[-1] == cells.Recipe(cells.LADDER[-1].name)
     assert len({cells.Cell(r, 1, 6).name() for r in cells.RECIPES}) == len(cells.RECIPES)
     assert cells.distill_config(cells.Recipe("full"), 8) == cells.DistillConfig(epochs=8)
+
+
+def test_each_augmentation_recipe_changes_one_thing(benchmark: Any) -> None:
+    cells = benchmark("augmentation_cells")
+    of_two = {"no noise laid over", "no other levels", "speeds from 0.8 to 1.2"}
+    for recipe in (*cells.SWITCHED_OFF, *cells.ADDED):
+        product, config = vars(cells.AS_TRAINED.config), vars(recipe.config)
+        differ = [f for f in product if product[f] != config[f]] + ["on_mel"] * (recipe.on_mel is not None)
+        assert len(differ) == 1 + (recipe.name in of_two), recipe.name
+    assert len({cells.Cell(r, 1).name() for r in cells.RECIPES}) == len(cells.RECIPES)
+
+
+def test_hidden_stripes_leave_the_rest(benchmark: Any) -> None:
+    cells = benchmark("augmentation_cells")
+    rng = np.random.default_rng(1)
+    mel = rng.standard_normal((80, 188)).astype(np.float32)
+    hidden = [cells.with_stripes(mel, rng) != mel for _ in range(50)]
+    bands, frames = (np.array([h.all(axis=axis).sum() for h in hidden]) for axis in (1, 0))
+    assert 15 < bands.max() <= cells.STUDENT.mask_bands and 20 < frames.max() <= cells.STUDENT.mask_frames
+    assert all(h.sum() == b * 188 + f * 80 - b * f for h, b, f in zip(hidden, bands, frames, strict=True))
