@@ -32,7 +32,7 @@ from export.quick_features import QuickFeatures
 from wakeword.clips.augment import DEFAULT_AUGMENTATION, AugmentConfig
 from wakeword.config import DistillConfig, TrainConfig
 from wakeword.train.distill import stretched
-from wakeword.train.features import FromMel, MelOnly, block_of
+from wakeword.train.features import FromKept, MelOnly, block_of
 from wakeword.train.model import build_net, window_samples
 from wakeword.train.windows import WindowSet
 
@@ -202,11 +202,11 @@ def _recordings(settings: Settings, split: str) -> tuple[Recordings, Recordings]
 
 
 @lru_cache(1)
-def _encoder() -> FromMel:
+def _encoder() -> FromKept:
     """The frozen encoder in int8, as in a training on a CPU."""
     config = TrainConfig(encoder=ENCODER, blocks=BLOCKS)
     silence = np.zeros(window_samples(config.window_s), dtype=np.float32)
-    return FromMel(QuickFeatures(build_net(PHRASES, config), silence))
+    return FromKept(QuickFeatures(build_net(PHRASES, config), silence))
 
 
 def _features_path(folder: Path, name: str) -> Path:

@@ -35,7 +35,7 @@ from wakeword.evaluate.run import bundle_scorer, speech_and_noise
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import trace
 from wakeword.manifest import Mode
-from wakeword.train.features import BATCH, FromMel, LogMelRows, MelOnly, block_of
+from wakeword.train.features import BATCH, FromKept, KeptRows, MelOnly, block_of
 from wakeword.train.material import Sounds
 from wakeword.train.model import build_net, window_samples
 from wakeword.train.windows import WindowSet, plan_windows
@@ -141,8 +141,8 @@ def windows(model: Path, corpus: Path, with_features: bool) -> Work:
             block = block_of(mel_net, planned, order[at : at + BATCH])
             yield len(block) * n / SAMPLE_RATE, block.nbytes
     net = build_net(load_bundle(model).manifest.phrases, TrainConfig())
-    encoder = FromMel(QuickFeatures(net, planned.render(0)))
-    mel = LogMelRows(block_of(mel_net, planned, order[:BATCH]))
+    encoder = FromKept(QuickFeatures(net, planned.render(0)))
+    mel = KeptRows(block_of(mel_net, planned, order[:BATCH]))
     while True:
         block = block_of(encoder, mel, np.arange(BATCH))
         yield BATCH * n / SAMPLE_RATE, block.nbytes

@@ -27,7 +27,7 @@ from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.config import TrainConfig
 from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.train.encoders import load_encoder
-from wakeword.train.features import LogMelRows, MelOnly, cache_features
+from wakeword.train.features import KeptRows, MelOnly, cache_features
 from wakeword.train.frontend import normalise
 from wakeword.train.head import pool_factor, pool_frames
 from wakeword.train.model import window_frames, window_samples
@@ -223,7 +223,7 @@ def make_features(settings: Settings, windows: dict[str, Windows], streams: Stre
     assert isinstance(encoder, WhisperEncoder)
     net = AllDepths(encoder).eval()
     quick = QuickFeatures(net, windows["train"].mel[0].astype(np.float32)[:, -WINDOW:])  # type: ignore[arg-type]
-    rows: dict[str, Any] = {split: LogMelRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
+    rows: dict[str, Any] = {split: KeptRows(part.mel[:, :, -WINDOW:]) for split, part in windows.items()}
     rows |= {name: StreamRows(part, settings.stride) for name, part in streams.items()}
     for name, part in rows.items():
         cached(quick, part, _features_path(settings, name))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 import torch
 from torch import Tensor, nn
@@ -14,12 +16,15 @@ from torch import Tensor, nn
 from export.graph import trace_module
 from export.quantize import quantize_dynamic_int8
 from wakeword.audio import Samples
-from wakeword.train.model import WakewordNet
+from wakeword.train.features import MakesFeatures
+from wakeword.train.finetune import Kept
+from wakeword.train.model import Lower, Upper, WakewordNet
+from wakeword.train.policy import Policy
 from wakeword.verifier import make_session
 
 
 class _Features(nn.Module):
-    def __init__(self, net: WakewordNet) -> None:
+    def __init__(self, net: MakesFeatures) -> None:
         super().__init__()
         self.net = net
 
@@ -28,13 +33,13 @@ class _Features(nn.Module):
 
 
 class QuickFeatures:
-    """Makes the features that `WakewordNet.features` makes, as int8 has them.
+    """Makes the features that a net makes, or `Lower` or `Upper` of one, as int8 has them.
 
     It goes where a net does in `cache_features`; each worker process opens a session of its own.
     """
 
-    def __init__(self, net: WakewordNet, example: Samples) -> None:
-        """Export the encoder of `net` for windows of the length of `example` [N]."""
+    def __init__(self, net: MakesFeatures, example: npt.NDArray[np.float32]) -> None:
+        """Export what makes the features of `net`, for windows of the shape of `example`."""
         self._net = net
         x = net.encoder_input(torch.from_numpy(example)[None])
         graph = trace_module(_Features(net).eval(), x, "x", "features", dynamic_batch=False)
@@ -58,3 +63,20 @@ class QuickFeatures:
     def eval(self) -> QuickFeatures:
         """The same: nothing here is for training alone."""
         return self
+
+
+def quick_kept(net: WakewordNet, policy: Policy, example: Samples) -> Kept | None:
+    """What is made of every window once, by int8; None where windows differ in each epoch.
+
+    They do on a GPU, where nothing of the encoder is frozen, and where it does not divide.
+    """
+    if next(net.parameters()).device.type != "cpu" or policy.stem:
+        return None
+    if not policy.n_blocks:
+        return Kept(QuickFeatures(net, example))
+    if not net.encoder.divides:
+        return None
+    lower, upper = Lower(net, policy.n_blocks), Upper(net, policy.n_blocks)
+    with torch.inference_mode():
+        given = lower.features(lower.encoder_input(torch.from_numpy(example)[None]))[0].numpy()
+    return Kept(QuickFeatures(lower, example), QuickFeatures(upper, given))

@@ -33,7 +33,7 @@ from wakeword.evaluate import mining, trace
 from wakeword.evaluate.mining import ears_of, hear
 from wakeword.evaluate.trace import trace_all
 from wakeword.spread import Processes, Spreads
-from wakeword.train.features import FromMel, LogMelRows, cache_encoded, cache_log_mel
+from wakeword.train.features import FromKept, KeptRows, cache_encoded, cache_log_mel
 from wakeword.train.spread_features import WindowPlan, spread_features
 
 pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -183,7 +183,7 @@ def test_features_from_paths_are_the_same_bytes(cluster: Cluster, tmp_path: Path
     windows = plan.build()
     here, there = tmp_path / "here" / "train", tmp_path / "there" / "train"
     mel = cache_log_mel(windows, here, "key", Told())
-    cache_encoded(FromMel(net), LogMelRows(mel), here, "key", Told())
+    cache_encoded(FromKept(net), KeptRows(mel), here, "key", Told())
     spread_features(cluster, plan.build, windows, net, there, "key", Told())
     assert len(windows) == 75
     for name in ("train.npy", "train-mel.npy", "train.json", "train-mel.json"):

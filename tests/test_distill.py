@@ -24,7 +24,8 @@ from wakeword.train.distill import (
     teacher_logits,
     vary,
 )
-from wakeword.train.model import window_samples
+from wakeword.train.finetune import Kept
+from wakeword.train.model import Lower, Upper, window_samples
 from wakeword.train.student import StudentNet
 from wakeword.train.windows import WindowSet
 
@@ -59,6 +60,19 @@ def test_lessons_are_what_the_verifier_says(tmp_path: Path) -> None:
         np.testing.assert_allclose(lessons.teacher[i], expected, atol=0.3)  # features are kept as float16
     np.testing.assert_array_equal(lessons.targets, targets)
     np.testing.assert_array_equal(teacher_logits(net, lessons.features), lessons.teacher)
+
+
+def test_lessons_of_retrained_blocks_are_the_same(tmp_path: Path) -> None:
+    """By way of what the blocks below said, which is what was kept for retraining."""
+    augmenter = Augmenter(AugmentConfig(), [], [sounds(4.0)], window_samples(CONFIG.window_s))
+    windows = WindowSet((), np.full(5, -1), np.zeros((5, 2), dtype=np.float32), augmenter, 7)
+    net = tiny_net(slope=1.0)
+    whole = make_lessons(net, windows, tmp_path / "whole", "key", Quiet())
+    parts = make_lessons(net, windows, tmp_path / "parts", "key", Quiet(), Kept(Lower(net, 1), Upper(net, 1)))
+    assert np.load(tmp_path / "parts.npy").shape == (5, 2 * whole.features.shape[1], 32)
+    np.testing.assert_allclose(parts.features, whole.features, atol=0.02)
+    np.testing.assert_array_equal(np.load(tmp_path / "parts-features.npy"), parts.features)
+    np.testing.assert_allclose(parts.teacher, whole.teacher, atol=0.05)
 
 
 def test_the_loss_by_hand() -> None:

@@ -26,9 +26,10 @@ from wakeword.errors import TrainingError
 from wakeword.manifest import Mode
 from wakeword.train import checkpoint, finetune
 from wakeword.train.checkpoint import load_checkpoint
+from wakeword.train.encoders import load_encoder
 from wakeword.train.features import cache_features
-from wakeword.train.finetune import fine_tune, weighted_loss
-from wakeword.train.model import WakewordNet, window_samples
+from wakeword.train.finetune import Kept, fine_tune, weighted_loss
+from wakeword.train.model import Lower, Upper, WakewordNet, window_samples
 from wakeword.train.policy import Policy, choose_policy
 from wakeword.train.run import History, rate_schedule
 from wakeword.train.windows import WindowSet
@@ -36,6 +37,7 @@ from wakeword.train.windows import WindowSet
 ROOT = Path(__file__).resolve().parents[1]
 OPTIM = OptimConfig(epochs=3, batch=16, learning_rate=3e-3, encoder_rate=1e-3, averaging=0.5)
 HEAD = choose_policy("head", 0.0, "cpu", 2)
+TOP = choose_policy("top-1", 0.0, "cpu", 2)
 ALL = choose_policy("all", 0.0, "cpu", 2)
 
 
@@ -76,9 +78,11 @@ def tuned(
     seed: int = 1,
     progress: Quiet | None = None,
     key: str = "key",
+    divided: bool = False,
 ) -> tuple[WakewordNet, History]:
     net = tiny_net(slope=1.0)
-    return net, fine_tune(net, *sets, policy, optim, folder, key, seed, progress or Quiet())
+    kept = Kept(Lower(net, policy.n_blocks), Upper(net, policy.n_blocks)) if divided else None
+    return net, fine_tune(net, *sets, policy, optim, folder, key, seed, progress or Quiet(), kept)
 
 
 def changed(net: WakewordNet) -> set[str]:
@@ -112,6 +116,24 @@ def test_what_is_trained(
     assert not net.training
 
 
+def test_blocks_retrained_on_what_is_kept_are_those_retrained_on_windows(
+    sets: tuple[WindowSet, WindowSet], tmp_path: Path
+) -> None:
+    """The new layers alone, then the block: in an epoch of each, whose windows are those that are kept."""
+    head = replace(OPTIM, epochs=1)
+    top = replace(head, learning_rate=OPTIM.top_learning_rate, encoder_rate=OPTIM.top_encoder_rate)
+    rendered, _ = tuned(sets, tmp_path / "head", HEAD, head)
+    before = rendered.encoder.state_dict()["blocks.1.mlp.2.weight"].clone()
+    history = fine_tune(rendered, *sets, TOP, top, tmp_path / "rendered", "key", 1, Quiet())
+    kept, its_history = tuned(sets, tmp_path / "kept", TOP, head, divided=True)
+    assert np.load(tmp_path / "kept" / "train.npy").shape == (len(sets[0]), 50, 32)
+    assert changed(kept) == changed(rendered)
+    assert its_history.dev_loss == pytest.approx(history.dev_loss, rel=0.01)
+    mine, theirs = (net.encoder.state_dict()["blocks.1.mlp.2.weight"] for net in (kept, rendered))
+    # AdamW's first steps are as long for small gradients as for large ones: rounding turns some about.
+    assert (mine - theirs).norm() < 0.5 * (theirs - before).norm()
+
+
 def test_it_learns(sets: tuple[WindowSet, WindowSet], tmp_path: Path) -> None:
     net, history = tuned(sets, tmp_path, optim=replace(OPTIM, epochs=12, learning_rate=3e-2))
     assert min(history.dev_loss) < 0.6 * history.dev_loss[0]
@@ -140,16 +162,18 @@ def test_windows_for_the_student_alone_teach_the_verifier_nothing(
     assert identical(with_them, without)
 
 
-@pytest.mark.parametrize("policy", [HEAD, ALL], ids=["head", "all"])
+@pytest.mark.parametrize(
+    ("policy", "divided"), [(HEAD, False), (TOP, True), (ALL, False)], ids=["head", "top", "all"]
+)
 def test_resumed_equals_uninterrupted(
-    sets: tuple[WindowSet, WindowSet], tmp_path: Path, policy: Policy
+    sets: tuple[WindowSet, WindowSet], tmp_path: Path, policy: Policy, divided: bool
 ) -> None:
-    whole, history = tuned(sets, tmp_path / "whole", policy)
+    whole, history = tuned(sets, tmp_path / "whole", policy, divided=divided)
     with pytest.raises(KeyboardInterrupt):
-        tuned(sets, tmp_path / "parts", policy, progress=Quiet(epochs=2))
+        tuned(sets, tmp_path / "parts", policy, progress=Quiet(epochs=2), divided=divided)
     _, meta = load_checkpoint(tmp_path / "parts" / "checkpoint")
     assert meta["epoch"] == 2
-    resumed, its_history = tuned(sets, tmp_path / "parts", policy)
+    resumed, its_history = tuned(sets, tmp_path / "parts", policy, divided=divided)
     assert identical(whole, resumed)
     assert its_history == history
 
@@ -317,9 +341,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train_args(recordings: Path, out: Path, *more: str) -> list[str]:
+def train_args(recordings: Path, out: Path, *more: str, tune: str = "head") -> list[str]:
     data = ["--clips", str(recordings / "clips"), "--background", str(recordings / "background")]
-    how = ["--config", str(recordings / "settings.toml"), "--tune", "head", "--device", "cpu"]
+    how = ["--config", str(recordings / "settings.toml"), "--tune", tune, "--device", "cpu"]
     return ["train", *SOUNDS, *data, *how, "--out", str(out), *more]
 
 
@@ -375,7 +399,7 @@ def test_ctrl_c_leaves_a_run_to_resume(recordings: Path, tmp_path: Path) -> None
     """The signal goes to the whole process group, workers too, as a terminal sends it."""
     out = tmp_path / "m.wakeword"
     process = subprocess.Popen(
-        [sys.executable, "-m", "wakeword", *train_args(recordings, out)],
+        [sys.executable, "-m", "wakeword", *train_args(recordings, out, tune="top-1")],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
@@ -390,3 +414,10 @@ def test_ctrl_c_leaves_a_run_to_resume(recordings: Path, tmp_path: Path) -> None
     assert err_text.splitlines()[-1].startswith("wakeword: interrupted")
     assert not out.exists()
     assert (tmp_path / "m.work" / "train.npy").is_file()
+    assert main(train_args(recordings, out, "--resume", tune="top-1")) == 0
+    assert wakeword.load(out).manifest.training["policy"] == "top-1"
+    tensors, _ = load_checkpoint(out.with_suffix(".checkpoint"))
+    pretrained = load_encoder("tiny.en", 1).state_dict()
+    retrained = {n for n in pretrained if f"encoder.{n}" in tensors}
+    assert "blocks.0.attn.query.weight" in retrained and "conv1.weight" not in retrained
+    assert not torch.equal(tensors["encoder.blocks.0.mlp.0.weight"], pretrained["blocks.0.mlp.0.weight"])

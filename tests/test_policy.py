@@ -26,19 +26,21 @@ def encoder() -> Encoder:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "device", "name", "n_blocks"),
+    ("seconds", "device", "divides", "name", "n_blocks"),
     [
-        (10.0, "cpu", "head", 0),
-        (10.0, "cuda", "head", 0),
-        (TOP_SECONDS, "cpu", "head", 0),
-        (TOP_SECONDS, "cuda", "top-2", 2),
-        (ALL_SECONDS - 1, "cuda", "top-2", 2),
-        (ALL_SECONDS, "cuda", "all", 4),
-        (ALL_SECONDS, "cpu", "head", 0),
+        (10.0, "cpu", True, "head", 0),
+        (10.0, "cuda", True, "head", 0),
+        (TOP_SECONDS, "cpu", False, "head", 0),
+        (TOP_SECONDS, "cpu", True, "top-2", 2),
+        (TOP_SECONDS, "cuda", False, "top-2", 2),
+        (ALL_SECONDS - 1, "cuda", True, "top-2", 2),
+        (ALL_SECONDS, "cuda", True, "all", 4),
+        (ALL_SECONDS, "cpu", False, "head", 0),
+        (ALL_SECONDS, "cpu", True, "top-2", 2),
     ],
 )
-def test_auto(seconds: float, device: str, name: str, n_blocks: int) -> None:
-    policy = choose_policy("auto", seconds, device, 4)
+def test_auto(seconds: float, device: str, divides: bool, name: str, n_blocks: int) -> None:
+    policy = choose_policy("auto", seconds, device, 4, divides)
     assert (policy.name, policy.n_blocks, policy.stem) == (name, n_blocks, name == "all")
     assert f"{seconds:.0f} s of the phrases" in policy.reason
 

@@ -113,6 +113,16 @@ def test_a_cut_encoder_is_the_first_blocks_and_the_closing_norm(tiny: Encoder, n
     hook.remove()
 
 
+@pytest.mark.parametrize("top", [0, 1, 3, 4])
+def test_it_divides_below_its_last_blocks(tiny: Encoder, top: int) -> None:
+    mel = torch.randn(2, 80, 50, generator=torch.Generator().manual_seed(1))
+    assert tiny.divides
+    with torch.no_grad():
+        below = tiny.below(mel, top)
+        assert torch.equal(tiny.above(below, top), tiny(mel))
+    assert below.shape == (2, 25, 384)
+
+
 def test_stem_and_layers_leave_only_the_closing_norm() -> None:
     encoder = load_encoder("tiny.en", 2)
     counted = {id(p) for p in encoder.stem()} | {

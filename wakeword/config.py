@@ -94,11 +94,18 @@ class OptimConfig:
     """Weight of a window without the phrase in the loss."""
     averaging: float = 0.99
     """Decay per step of the exponential moving average of the weights; that average is what is kept."""
+    top_epochs: int = 1
+    """Epochs in which a CPU retrains the last blocks too, after those of the new layers alone."""
+    top_learning_rate: float = 3e-4
+    """Peak rate of the new layers in these."""
+    top_encoder_rate: float = 1e-4
+    """Peak rate of the last block in these."""
 
     def __post_init__(self) -> None:
-        _require_at_least(self, 1, "epochs", "batch")
+        _require_at_least(self, 1, "epochs", "batch", "top_epochs")
         _require_at_least(self, 0, "patience")
-        for name in ("learning_rate", "encoder_rate", "negative_weight"):
+        rates = ("learning_rate", "encoder_rate", "top_learning_rate", "top_encoder_rate")
+        for name in (*rates, "negative_weight"):
             _require(self, name, 0 < getattr(self, name) < math.inf, "positive")
         _require(self, "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]")
         _require(self, "weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")

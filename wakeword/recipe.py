@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 from export.pack import Parity, draft_bundle, export_verifier
-from export.quick_features import QuickFeatures
+from export.quick_features import quick_kept
 from export.student import EVIDENCE, EVIDENCE_BESIDE_RECOGNISER, add_student
 from wakeword.bars import Bars
 from wakeword.bundle import Bundle, save_bundle
@@ -41,7 +41,7 @@ from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.evaluate.report import write_report
 from wakeword.train.decoder import Recogniser
 from wakeword.train.distill import distil, make_lessons
-from wakeword.train.finetune import fine_tune
+from wakeword.train.finetune import Kept, fine_tune
 from wakeword.train.fusion import choose_recogniser, known_phrases, with_recogniser
 from wakeword.train.material import Sounds, cut_from, windows_of
 from wakeword.train.mine import Background, cache_background
@@ -131,15 +131,14 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
         train, dev = (windows_of(split, recordings, sounds[split], settings) for split in TRAIN_AND_DEV)
     with _stage("fine-tune"), Bars(ranks.is_first) as bars:
         key = _key(settings, recordings, request.drop)
-        quick = (
-            QuickFeatures(net, train.render(0)) if policy.name == "head" and device.type == "cpu" else None
-        )
+        kept = quick_kept(net, policy, train.render(0))
         if cluster and net.encoder.input == "mel":
             for split, of_split in (("train", train), ("dev", dev)):
                 plan = WindowPlan(split, recordings, request.drop, settings)
-                spread_features(cluster, plan.build, of_split, quick, workspace / split, key, bars)
+                frozen = kept.frozen if kept else None
+                spread_features(cluster, plan.build, of_split, frozen, workspace / split, key, bars)
         history = fine_tune(
-            net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars, quick, ranks
+            net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars, kept, ranks
         )
         ranks.leave()
     if not ranks.is_first:
@@ -154,7 +153,9 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
     if net.encoder.input == "mel":  # what the student hears too
         with _stage("student"), Bars() as bars:
             hours = cache_background(sounds["train"].all(), workspace / "background.f16")
-            student = _teach(net, train, dev, hours, settings, workspace, key, bars, quick)
+            if policy.n_blocks:
+                kept = quick_kept(net, policy, train.render(0))
+            student = _teach(net, train, dev, hours, settings, workspace, key, bars, kept)
             evidence = EVIDENCE_BESIDE_RECOGNISER if told else EVIDENCE
             draft = add_student(draft, student, np.concatenate(list(windows), axis=1), evidence)
     with _stage("calibrate"):
@@ -179,11 +180,11 @@ def _teach(
     workspace: Path,
     key: str,
     bars: Bars,
-    quick: QuickFeatures | None,
+    kept: Kept | None,
 ) -> StudentNet:
     """A student that has learnt what the verifier says of the same windows, and silence in background."""
     taught, examined = (
-        make_lessons(net, windows, workspace / name, key, bars, quick)
+        make_lessons(net, windows, workspace / name, key, bars, kept)
         for name, windows in (("train", train), ("dev", dev))
     )
     with torch.random.fork_rng(devices=()):  # its own seed: a resumed run has drawn less before it
@@ -317,7 +318,8 @@ def _policy(
         return Policy("head", 0, False, "the recogniser, which has a say, needs the encoder as it is")
     heard = (clip for clip in recordings.clips["train"] if clip.path not in recordings.joined)
     seconds = sum(clip.seconds for clip in heard)
-    return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks)
+    divides = net.encoder.divides and not recordings.synthetic
+    return choose_policy(settings.tune, seconds, device.type, net.encoder.n_blocks, divides)
 
 
 def _key(settings: TrainConfig, recordings: Recordings, drop: DropList) -> str:

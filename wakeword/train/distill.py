@@ -23,13 +23,12 @@ from wakeword.clips.augment import DEFAULT_AUGMENTATION
 from wakeword.config import DistillConfig
 from wakeword.train.features import (
     BATCH,
-    FromMel,
-    LogMelRows,
-    MakesFeatures,
+    FromKept,
+    KeptRows,
     cache_encoded,
     cache_log_mel,
 )
-from wakeword.train.finetune import window_weights
+from wakeword.train.finetune import Kept, cache_above, window_weights
 from wakeword.train.head import HEAD_HZ
 from wakeword.train.mine import Background
 from wakeword.train.model import WakewordNet
@@ -82,16 +81,18 @@ def make_lessons(
     path: Path,
     key: str,
     progress: Progress,
-    frozen: MakesFeatures | None = None,
+    kept: Kept | None = None,
 ) -> Lessons:
     """Listen to all windows with the verifier and keep what the student needs.
 
-    `path` names the caches: `<path>.npy` is the verifier's features, as `fine_tune` keeps them for a policy
-    that leaves the encoder as it is; `<path>-mel.npy` the log-mel. `key` as in `cache_features`, `frozen` as
-    in `fine_tune`.
+    `path`, `key` and `kept` are as for `fine_tune`, whose caches are used here: `<path>-mel.npy` is the
+    log-mel, `<path>.npy` what `kept.frozen` makes of it (None = the net's features).
     """
+    kept = kept or Kept(net)
     mel = cache_log_mel(windows, path, key, progress)
-    features = cache_encoded(FromMel(frozen or net), LogMelRows(mel), path, key, progress)
+    features = cache_encoded(FromKept(kept.frozen), KeptRows(mel), path, key, progress)
+    if kept.above:
+        features = cache_above(kept.above, features, path, key, progress)
     return Lessons(mel, windows.targets, teacher_logits(net, features), features)
 
 

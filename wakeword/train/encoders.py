@@ -57,6 +57,8 @@ class Encoder(nn.Module, ABC):
 
     input: Literal["mel", "audio"]
     """What `forward` takes: unnormalised log-mel [B, 80, T], or audio [B, N]."""
+    divides = False
+    """Whether it has `below` and `above`: its last blocks can be retrained on what the others said once."""
 
     def __init__(self, spec: EncoderSpec, n_blocks: int, width: int) -> None:
         super().__init__()
@@ -72,6 +74,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Encode windows, log-mel [B, 80, T] or audio [B, N] as `input` says, to frames [B, F, D]."""
+
+    def below(self, x: Tensor, top: int) -> Tensor:
+        """What the last `top` blocks are given: of windows as `forward` takes them -> [B, F, D]."""
+        raise NotImplementedError
+
+    def above(self, x: Tensor, top: int) -> Tensor:
+        """The frames that `forward` gives, from what `below` gave for as many blocks."""
+        raise NotImplementedError
 
     @abstractmethod
     def stem(self) -> list[nn.Parameter]:

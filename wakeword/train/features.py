@@ -78,15 +78,15 @@ class MelOnly(nn.Module):
         return x
 
 
-class FromMel:
-    """A net as `cache_features` takes it, for windows that are there as log-mel."""
+class FromKept:
+    """A net as `cache_features` takes it, for windows that are kept in the form that its `features` take."""
 
     def __init__(self, net: MakesFeatures) -> None:
         self.net = net
 
-    def encoder_input(self, mel: Tensor) -> Tensor:
+    def encoder_input(self, x: Tensor) -> Tensor:
         """The same."""
-        return mel
+        return x
 
     def features(self, x: Tensor) -> Tensor:
         """The net's."""
@@ -96,24 +96,24 @@ class FromMel:
         """The net's."""
         return self.net.parameters()
 
-    def eval(self) -> FromMel:
+    def eval(self) -> FromKept:
         """The same, without dropout."""
         self.net.eval()
         return self
 
 
-class LogMelRows:
-    """Windows that are there as log-mel [N, 80, T]."""
+class KeptRows:
+    """Windows that are there as log-mel [N, 80, T], or as what the first blocks made of it [N, F, D]."""
 
-    def __init__(self, mel: npt.NDArray[np.float16]) -> None:
-        self._mel = mel
+    def __init__(self, rows: npt.NDArray[np.float16]) -> None:
+        self._rows = rows
 
     def __len__(self) -> int:
-        return len(self._mel)
+        return len(self._rows)
 
     def render(self, i: int, epoch: int = 0) -> npt.NDArray[np.float32]:
-        """Log-mel of window i [80, T]."""
-        return np.asarray(self._mel[i], dtype=np.float32)
+        """Window i, the same in each epoch."""
+        return np.asarray(self._rows[i], dtype=np.float32)
 
 
 class _Blocks(Dataset[npt.NDArray[np.generic]]):

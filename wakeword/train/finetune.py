@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,47 +14,59 @@ from torch import Tensor, nn
 
 from wakeword.config import OptimConfig
 from wakeword.train.features import (
-    FromMel,
-    LogMelRows,
+    FromKept,
+    KeptRows,
     MakesFeatures,
     cache_encoded,
     cache_log_mel,
     render_batches,
 )
-from wakeword.train.model import WakewordNet
-from wakeword.train.policy import Policy, apply_policy, parameter_groups
+from wakeword.train.model import Upper, WakewordNet
+from wakeword.train.policy import HEAD, Policy, apply_policy, parameter_groups
 from wakeword.train.ranks import ALONE, Ranks
 from wakeword.train.run import History, Progress, Run
 from wakeword.train.windows import WindowSet
 
 
 class _Examples:
-    """Inputs and targets of a window set: cached features, or windows rendered anew each epoch."""
+    """Inputs and targets of a window set: what is kept of its windows, or they rendered anew each epoch."""
 
-    def __init__(self, windows: WindowSet, features: npt.NDArray[np.float16] | None) -> None:
-        self._windows, self._features = windows, features
-
-    def scored_by(self, net: WakewordNet) -> nn.Module:
-        """What makes logits of the inputs."""
-        return net if self._features is None else net.head
+    def __init__(self, windows: WindowSet, kept: npt.NDArray[np.float16] | None) -> None:
+        self.windows, self._kept = windows, kept
 
     def batches(
-        self, net: WakewordNet, score: nn.Module, order: npt.NDArray[np.int64], batch: int, epoch: int
+        self,
+        net: WakewordNet,
+        score: nn.Module,
+        order: npt.NDArray[np.int64],
+        batch: int,
+        epoch: int,
+        half: bool,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """(logits [B, K], targets [B, K]) in the given order, on the net's device; see `scored_by`."""
+        """(logits [B, K] by `score`, targets [B, K]) in the given order, on the net's device."""
         device = net.head.output.weight.device
         starts = range(0, len(order), batch)
-        if self._features is None:
-            rendered = render_batches(self._windows, order, batch, epoch)
+        if self._kept is None:
+            rendered = render_batches(self.windows, order, batch, epoch)
             inputs: Iterator[Tensor] = (net.encoder_input(x.to(device)) for x in rendered)
         else:
-            features = self._features
-            inputs = (torch.from_numpy(features[order[s : s + batch]]).to(device).float() for s in starts)
+            kept = self._kept
+            inputs = (torch.from_numpy(kept[order[s : s + batch]]).to(device).float() for s in starts)
         for start, x in zip(starts, inputs, strict=True):
-            targets = torch.from_numpy(self._windows.targets[order[start : start + batch]]).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            targets = torch.from_numpy(self.windows.targets[order[start : start + batch]]).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 logits = score(x)
             yield logits.float(), targets
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is made of every window once, so that no epoch makes it again; see `fine_tune`."""
+
+    frozen: MakesFeatures
+    """Features, where the encoder is left as it is; else what its retrained blocks are given (`Lower`)."""
+    above: MakesFeatures | None = None
+    """Features of what retrained blocks are given, by these blocks as they are now (`Upper`)."""
 
 
 def fine_tune(
@@ -66,65 +79,120 @@ def fine_tune(
     key: str,
     seed: int,
     progress: Progress,
-    frozen: MakesFeatures | None = None,
+    kept: Kept | None = None,
     ranks: Ranks = ALONE,
 ) -> History:
     """Train `net` in place; it ends with the averaged weights of the epoch with the lowest dev loss.
 
+    Where the encoder is left as it is, only its features are needed, and they are kept. Where the policy
+    retrains blocks, windows are rendered anew each epoch and go through all of the net; or, with `kept`, what
+    is below those blocks hears every window once, the new layers are fitted alone, and the blocks after them
+    for `config.top_epochs` (gradual unfreezing: Howard & Ruder 2018, https://arxiv.org/abs/1801.06146).
+
     `workspace` keeps the features and the checkpoint. `key` names everything the run depends on: a checkpoint
     with the same key is gone on with, any other is started over.
 
-    `frozen` makes the features that are cached where the encoder is left as it is; None = `net` itself.
+    `kept` makes what is kept; None = by `net` itself where the encoder is left as it is, nothing elsewhere.
     Of several `ranks` the first makes features, and each learns from its part of every batch.
 
     Raises TrainingError when the loss diverges or the disk is full.
     """
-    rows, batch = train.rows(), ranks.per_rank(config.batch)
-    apply_policy(net.encoder, policy)
+    fit = partial(_fit, net, key=key, seed=seed, progress=progress, ranks=ranks)
+    paths = {workspace / "train": train, workspace / "dev": dev}
+    if kept is None and policy.n_blocks:
+        sets = [_Examples(windows, None) for windows in paths.values()]
+        return fit(sets, net, policy, config, workspace / "checkpoint")
+    kept = kept or Kept(net)
     with ranks.first():
-        sets = [
-            _examples(frozen or net, w, policy, workspace / name, key, progress, net.encoder.input == "mel")
-            for name, w in (("train", train), ("dev", dev))
+        rows = [_kept(kept.frozen, w, p, key, progress, net.encoder.input) for p, w in paths.items()]
+        features = [
+            cache_above(kept.above, r, p, f"{key} as pretrained", progress) if kept.above else r
+            for p, r in zip(paths, rows, strict=True)
         ]
-    dev_rows = np.arange(ranks.rank, len(dev), ranks.world)
+    sets = [_Examples(w, r) for w, r in zip(paths.values(), features, strict=True)]
+    history = fit(sets, net.head, HEAD, config, workspace / "checkpoint")
+    if not policy.n_blocks:
+        return history
+    sets = [_Examples(w, r) for w, r in zip(paths.values(), rows, strict=True)]
+    config = replace(
+        config,
+        epochs=config.top_epochs,
+        learning_rate=config.top_learning_rate,
+        encoder_rate=config.top_encoder_rate,
+    )
+    return fit(sets, Upper(net, policy.n_blocks), policy, config, workspace / "checkpoint-top")
+
+
+def _fit(
+    net: WakewordNet,
+    sets: Sequence[_Examples],
+    score: nn.Module,
+    policy: Policy,
+    config: OptimConfig,
+    folder: Path,
+    *,
+    key: str,
+    seed: int,
+    progress: Progress,
+    ranks: Ranks,
+) -> History:
+    """Train what the policy says; `score`, which is or is in `net`, makes logits of the inputs of `sets`."""
+    train, dev = sets
+    learnt, batch = train.windows.rows(), ranks.per_rank(config.batch)
+    apply_policy(net.encoder, policy)
+    half = _half_precision(net.head.output.weight.device, policy)
+    dev_rows = np.arange(ranks.rank, len(dev.windows), ranks.world)
     weights = partial(window_weights, negative_weight=config.negative_weight)
-    score = ranks.wrap(sets[0].scored_by(net))
+    score = ranks.wrap(score)
 
     def losses(order: npt.NDArray[np.int64], epoch: int) -> Iterator[Tensor]:
-        chosen = rows[order]
+        chosen = learnt[order]
         wholes = ranks.batches(chosen, config.batch)
-        parts = sets[0].batches(net, score, ranks.part(chosen, config.batch), batch, epoch)
+        parts = train.batches(net, score, ranks.part(chosen, config.batch), batch, epoch, half)
         for whole, (logits, targets) in zip(wholes, parts, strict=True):
-            share = ranks.share(weights(targets), weights(torch.from_numpy(train.targets[whole])))
+            share = ranks.share(weights(targets), weights(torch.from_numpy(train.windows.targets[whole])))
             yield weighted_loss(logits, targets, config.negative_weight) * share
 
     def dev_losses() -> Iterator[tuple[Tensor, float]]:
-        for logits, targets in sets[1].batches(net, score, dev_rows, batch, 0):
+        for logits, targets in dev.batches(net, score, dev_rows, batch, 0, half):
             yield weighted_loss(logits, targets, config.negative_weight), float(weights(targets).sum())
 
     groups = [
         {"params": list(net.head.parameters()), "lr": config.learning_rate},
         *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
     ]
-    run = Run(net, groups, config, len(rows), workspace / "checkpoint", key, seed, ranks)
-    return run.fit("fine-tune", losses, dev_losses, progress)
+    run = Run(net, groups, config, len(learnt), folder, key, seed, ranks)
+    stage = f"fine-tune {policy.name}" if policy.n_blocks else "fine-tune"
+    return run.fit(stage, losses, dev_losses, progress)
 
 
-def _examples(
-    net: MakesFeatures,
-    windows: WindowSet,
-    policy: Policy,
-    path: Path,
-    key: str,
-    progress: Progress,
-    takes_mel: bool,
-) -> _Examples:
-    if policy.name != "head":
-        return _Examples(windows, None)
-    if takes_mel:
-        rows = LogMelRows(cache_log_mel(windows, path, key, progress))
-        return _Examples(windows, cache_encoded(FromMel(net), rows, path, key, progress))
-    return _Examples(windows, cache_encoded(net, windows, path, key, progress))
+def _kept(
+    keeps: MakesFeatures, windows: WindowSet, path: Path, key: str, progress: Progress, takes: str
+) -> npt.NDArray[np.float16]:
+    if takes == "mel":
+        rows = KeptRows(cache_log_mel(windows, path, key, progress))
+        return cache_encoded(FromKept(keeps), rows, path, key, progress)
+    return cache_encoded(keeps, windows, path, key, progress)
+
+
+def cache_above(
+    makes: MakesFeatures, rows: npt.NDArray[np.float16], path: Path, key: str, progress: Progress
+) -> npt.NDArray[np.float16]:
+    """Features of what retrained blocks are given [N, F, D], kept in `<path>-features.npy`.
+
+    They are large, and needed before and after the blocks are retrained, never at once: of two keys the later
+    takes the place of the other.
+    """
+    return cache_encoded(
+        FromKept(makes), KeptRows(rows), path.with_name(f"{path.name}-features"), key, progress
+    )
+
+
+def _half_precision(device: torch.device, policy: Policy) -> bool:
+    """Whether products are of bfloat16: twice as fast on a GPU, and on a CPU that has units for them."""
+    if device.type == "cuda":
+        return True
+    return policy.n_blocks > 0 and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, negative_weight: float) -> Tensor:

@@ -49,6 +49,43 @@ class WakewordNet(nn.Module):
         return mel
 
 
+class Lower(nn.Module):
+    """What the last `top` blocks of a net's encoder are given: that of its features which does not change."""
+
+    def __init__(self, net: WakewordNet, top: int) -> None:
+        super().__init__()
+        self.net, self.top = net, top
+
+    def encoder_input(self, audio: Tensor) -> Tensor:
+        """The net's."""
+        return self.net.encoder_input(audio)
+
+    def features(self, x: Tensor) -> Tensor:
+        """mel [B, 80, T] -> [B, F, D]."""
+        return self.net.encoder.below(x, self.top)
+
+
+class Upper(nn.Module):
+    """The last `top` blocks of a net's encoder and its head, for windows as `Lower` leaves them."""
+
+    def __init__(self, net: WakewordNet, top: int) -> None:
+        super().__init__()
+        self.net, self.top = net, top
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """The same."""
+        return x
+
+    def features(self, x: Tensor) -> Tensor:
+        """The net's features. [B, F, D] -> [B, F // 2, D]."""
+        return pool_frames(self.net.encoder.above(x, self.top), self.net.pool)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits. [B, F, D] -> [B, K]."""
+        logits: Tensor = self.net.head(self.features(x))
+        return logits
+
+
 def build_net(phrases: Sequence[str], config: TrainConfig, weights: Path | None = None) -> WakewordNet:
     """A net with pretrained encoder and a new head for these phrases, drawn from `config.seed`."""
     encoder = load_encoder(config.encoder, config.blocks or None, weights)

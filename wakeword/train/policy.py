@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wakeword.errors import UsageError
 from wakeword.train.encoders import Encoder
 
 TOP_SECONDS = 100.0
-"""Seconds of positive audio from which the last two blocks are worth retraining, where a GPU makes it cheap.
-That is 10 clips of four phrases; benchmarks/transfer.py has not measured less."""
+"""Seconds of positive audio from which the last two blocks are worth retraining, where that is cheap: ten
+clips of four phrases; benchmarks/transfer.py has not measured less."""
 ALL_SECONDS = 7_200.0
 """More than was ever measured: up to 2,400 s, all of the encoder did no better than the last two blocks, and
 some runs worse."""
@@ -30,16 +30,20 @@ class Policy:
     reason: str
 
 
-def choose_policy(tune: str, positive_s: float, device: str, n_blocks: int) -> Policy:
+HEAD = Policy("head", 0, False, "only the new layers are trained")
+
+
+def choose_policy(tune: str, positive_s: float, device: str, n_blocks: int, divides: bool = False) -> Policy:
     """Turn `auto`, `head`, `top-K` or `all` into a policy for an encoder of `n_blocks` blocks.
 
-    `positive_s` is the audio of the phrases in seconds, augmentation not counted.
+    `positive_s` is the audio of the phrases in seconds, augmentation not counted. Where the encoder `divides`
+    a CPU is quick enough to retrain its last blocks.
     """
     if tune == "auto":
-        return _auto(positive_s, device, n_blocks)
+        return _auto(positive_s, device, n_blocks, divides)
     reason = f"asked for with tune = {tune!r}"
     if tune == "head":
-        return Policy("head", 0, False, reason)
+        return replace(HEAD, reason=reason)
     if tune == "all":
         return Policy("all", n_blocks, True, reason)
     top = re.fullmatch(r"top-([1-9]\d*)", tune)
@@ -48,13 +52,13 @@ def choose_policy(tune: str, positive_s: float, device: str, n_blocks: int) -> P
     return Policy(tune, int(top[1]), False, reason)
 
 
-def _auto(positive_s: float, device: str, n_blocks: int) -> Policy:
+def _auto(positive_s: float, device: str, n_blocks: int, divides: bool) -> Policy:
     found = f"{positive_s:.0f} s of the phrases"
     if positive_s < TOP_SECONDS:
-        return Policy("head", 0, False, f"{found}: little, so only the new layers are trained")
-    if device == "cpu":
-        return Policy("head", 0, False, f"{found}, but no GPU: only the new layers are trained")
-    if positive_s < ALL_SECONDS:
+        return replace(HEAD, reason=f"{found}: little, so {HEAD.reason}")
+    if device == "cpu" and not divides:
+        return replace(HEAD, reason=f"{found}, but no GPU: {HEAD.reason}")
+    if positive_s < ALL_SECONDS or device == "cpu":
         return Policy("top-2", min(2, n_blocks), False, f"{found}: the last blocks are retrained too")
     return Policy("all", n_blocks, True, f"{found}: enough to retrain the whole encoder")
 

@@ -21,8 +21,8 @@ from wakeword.config import TrainConfig
 from wakeword.spread import Spreads
 from wakeword.train.features import (
     BATCH,
-    FromMel,
-    LogMelRows,
+    FromKept,
+    KeptRows,
     MakesFeatures,
     MelOnly,
     Renders,
@@ -68,10 +68,10 @@ class _Encode:
 
     def __init__(self, net: MakesFeatures) -> None:
         torch.set_num_threads(1)
-        self._net = FromMel(net).eval()
+        self._net = FromKept(net).eval()
 
     def __call__(self, mel: Block) -> Block:
-        return block_of(self._net, LogMelRows(mel), np.arange(len(mel)))
+        return block_of(self._net, KeptRows(mel), np.arange(len(mel)))
 
 
 class _Blocks(Sequence[Block]):
@@ -121,7 +121,7 @@ def spread_features(
     def encoded(done: int) -> Iterator[Block]:
         return in_order(spread.run(partial(_Encode, net), _Blocks(mel, range(done, len(mel), BATCH))))
 
-    cache_encoded(FromMel(net), LogMelRows(mel), path, key, progress, encoded)
+    cache_encoded(FromKept(net), KeptRows(mel), path, key, progress, encoded)
 
 
 def in_order(results: Iterator[tuple[int, Result]]) -> Iterator[Result]:

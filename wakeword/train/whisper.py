@@ -76,6 +76,7 @@ class WhisperEncoder(Encoder):
     """
 
     input = "mel"
+    divides = True
 
     def __init__(self, spec: EncoderSpec, n_blocks: int, tensors: Mapping[str, Tensor] | None = None) -> None:
         """Build the first `n_blocks` blocks, from `wakeword.train.weights.encoder_tensors` or at random."""
@@ -94,10 +95,23 @@ class WhisperEncoder(Encoder):
 
     def encode_normalised(self, mel: Tensor) -> Tensor:
         """Log-mel already scaled as Whisper's [B, 80, T] -> [B, ceil(T / 2), D]."""
+        return self.above(self._below(mel, self.n_blocks), self.n_blocks)
+
+    def below(self, x: Tensor, top: int) -> Tensor:
+        """Unnormalised log-mel [B, 80, T] -> what the last `top` blocks are given [B, ceil(T / 2), D]."""
+        return self._below(normalise(x), top)
+
+    def _below(self, mel: Tensor, top: int) -> Tensor:
         x = functional.gelu(self.conv1(mel))
         x = functional.gelu(self.conv2(x)).transpose(1, 2)
         x = x + sinusoids(x.shape[1], self.width, x.device)
-        for block in self.blocks:
+        for block in self.blocks[: self.n_blocks - top]:
+            x = block(x)
+        return x
+
+    def above(self, x: Tensor, top: int) -> Tensor:
+        """The last `top` blocks and the closing norm [B, F, D] -> [B, F, D]."""
+        for block in self.blocks[self.n_blocks - top :]:
             x = block(x)
         out: Tensor = self.ln_post(x)
         return out
