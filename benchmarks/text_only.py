@@ -29,7 +29,6 @@ from text_only_train import ROWS, Plan, held_out, make_product, make_rows
 from wakeword.bundle import load_bundle
 from wakeword.cascade import CascadeScorer, Student
 from wakeword.clips.dataset import load_background, load_clips
-from wakeword.detector import load_models
 from wakeword.evaluate.calibrate import threshold_allowing
 from wakeword.evaluate.judge import Heard, count_misses
 from wakeword.evaluate.recordings import snr_of
@@ -148,22 +147,13 @@ def hear(make: Callable[[], HopScorer], plan: Plan, work: Path, arguments: argpa
     )
 
 
-class GatedRows(CascadeScorer):
-    """Every row where the product's student suspects one of the phrases; 0 elsewhere."""
-
-    def __init__(self, student: Student, rows: Verifier) -> None:
-        gate = student.settings.gate
-        of_rows = {name: gate[name.partition(" ")[2]] for name in rows.manifest.phrases}
-        student.settings = replace(student.settings, gate=of_rows, evidence=0.0)
-        super().__init__(student, rows)
-        self._gate = list(gate.values())
-
-
 def gated_scorer(product: Path, rows: Path) -> HopScorer:
-    """The rows behind the product's student."""
-    student, verifier = load_models(product, "cascade").student, load_models(rows, "verifier").verifier
-    assert student is not None and verifier is not None
-    return GatedRows(student, verifier)
+    """Every row where the product's student suspects one of the phrases; 0 elsewhere."""
+    bundle = load_bundle(product)
+    assert bundle.manifest.student is not None
+    alone = replace(bundle.manifest.student, evidence=0.0)
+    student = Student(replace(bundle, manifest=replace(bundle.manifest, student=alone)))
+    return CascadeScorer(student, Verifier(load_bundle(rows)))
 
 
 def cell(heard: Heard, bundle: Path, row: str, phrase: str) -> Cell:

@@ -99,6 +99,14 @@ def test_the_verifier_runs_where_the_student_suspects(bundle: Bundle, stream: Sa
     assert (cascade.hops, cascade.verified) == (n_hops, int(asked.sum()))
 
 
+def test_a_verifier_of_other_phrases_is_asked_at_the_same_hops(bundle: Bundle, stream: Samples) -> None:
+    ours = CascadeScorer(Student(bundle), Verifier(bundle))
+    other = replace(bundle.manifest, phrases=("alexa", "hey jarvis"))
+    theirs = CascadeScorer(Student(bundle), Verifier(replace(bundle, manifest=other)))
+    np.testing.assert_array_equal(scores(theirs.feed(stream)), scores(ours.feed(stream)))
+    assert theirs.phrases == other.phrases and theirs.verified == ours.verified > 0
+
+
 def test_the_students_evidence_adds_to_the_log_odds(bundle: Bundle, stream: Samples) -> None:
     settings = bundle.manifest.student
     assert settings is not None

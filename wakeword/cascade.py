@@ -123,13 +123,16 @@ class StudentScorer(HopScorer):
 
 
 class CascadeScorer(Scorer):
-    """Posterior 0 where the student suspects nothing, the verifier's where it does."""
+    """Posterior 0 where the student suspects nothing, the verifier's where it does.
+
+    The two may know different phrases where the student's evidence has no weight.
+    """
 
     def __init__(self, student: Student, verifier: Verifier) -> None:
         super().__init__(verifier)
         settings = student.settings
         self._student = student.stream()
-        self._gate = [settings.gate[phrase] for phrase in self.phrases]
+        self._gate = [settings.gate[phrase] for phrase in student.manifest.phrases]
         self._hangover = settings.hangover_hops
         self._promising = settings.promising
         self._nothing = np.zeros(len(self.phrases), dtype=np.float32)
