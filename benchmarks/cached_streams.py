@@ -18,13 +18,13 @@ from wakeword.audio import FRAME_SAMPLES, HOP_S, HOP_SAMPLES, SAMPLE_RATE, SILEN
 from wakeword.clips.dataset import Clip, load_background, load_clips
 from wakeword.decision import DecisionConfig
 from wakeword.evaluate.calibrate import LOWEST, fit_tail
+from wakeword.evaluate.judge import misses_of
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.recordings import snr_of
 from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.evaluate.score import HIT_AFTER_S, PhraseScores
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace
-from wakeword.evaluate.verdict import misses_of
 from wakeword.files import written_whole
 from wakeword.machine import processors
 from wakeword.mel import N_FFT, N_MELS, log_mel, n_frames
@@ -195,10 +195,10 @@ def judge(
         dev = PhraseScores(phrase, config, [], traces[DEV])
         threshold = max(LOWEST, fit_tail(dev).threshold(FA_PER_HOUR))
         for condition in (c for c in streams if c not in (DEV, TEST)):
-            pairs = [(h.stream, t) for h, t in zip(streams[condition], traces[condition], strict=True)]
-            mixed = [(t, s.spoken) for s, t in pairs if isinstance(s, MixedStream)]
+            pairs = zip(streams[condition], traces[condition], strict=True)
+            mixed = [(t, h.stream.spoken) for h, t in pairs if isinstance(h.stream, MixedStream)]
             scores = PhraseScores(phrase, config, mixed, traces.get(TEST, []))
-            found = misses_of(scores, pairs, threshold)  # type: ignore[arg-type]
+            found = misses_of(scores, scores.matches(threshold))
             misses.setdefault(condition, {})[phrase] = [found.missed, found.spoken]
             if TEST in traces:
                 accepts[phrase] = [scores.false_accepts(threshold), scores.hours]

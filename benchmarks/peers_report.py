@@ -14,13 +14,12 @@ from pictures import COLOURS, log_percent_axis, panels, save_picture
 
 from wakeword.decision import DecisionConfig
 from wakeword.evaluate.calibrate import fit_tail, threshold_allowing
-from wakeword.evaluate.judge import RATES, false_accept_rate
+from wakeword.evaluate.judge import RATES, false_accept_rate, misses_of
 from wakeword.evaluate.report import percent
 from wakeword.evaluate.result import FalseAccepts, Misses
 from wakeword.evaluate.score import OperatingPoint, PhraseScores, det_curve
 from wakeword.evaluate.streams import MixedStream
 from wakeword.evaluate.trace import Trace
-from wakeword.evaluate.verdict import misses_of
 
 MAX_FA_PER_HOUR = 30.0
 DEV, TEST, TAIL = "dev", "test", "tail"
@@ -69,12 +68,11 @@ def judge_system(
     cells, curves = list[Cell](), list[Curve]()
     negative = heard.traces[NEGATIVE]
     for condition, part in streams.items():
-        pairs = list(zip(part, heard.traces[condition], strict=True))
-        mixed = [(trace, stream.spoken) for stream, trace in pairs]
+        mixed = [(t, stream.spoken) for stream, t in zip(part, heard.traces[condition], strict=True)]
         scores = PhraseScores(phrase, heard.decision, mixed, negative)
         for rate, chosen_on, threshold in thresholds(scores, heard.thresholds.get(phrase, {})):
             accepts = false_accept_rate(scores.false_accepts(threshold), scores.hours)
-            misses = misses_of(scores, pairs, threshold)
+            misses = misses_of(scores, scores.matches(threshold))
             cells.append(Cell(heard.system, phrase, condition, rate, chosen_on, threshold, misses, accepts))
         curves.append(Curve(heard.system, condition, det_curve(scores)))
     return cells, curves

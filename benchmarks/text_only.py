@@ -30,7 +30,7 @@ from wakeword.bundle import load_bundle
 from wakeword.cascade import CascadeScorer, Student
 from wakeword.clips.dataset import load_background, load_clips
 from wakeword.evaluate.calibrate import threshold_allowing
-from wakeword.evaluate.judge import Heard, count_misses
+from wakeword.evaluate.judge import Heard, misses_of
 from wakeword.evaluate.recordings import snr_of
 from wakeword.evaluate.report import percent
 from wakeword.evaluate.result import Misses
@@ -166,16 +166,9 @@ def cell(heard: Heard, bundle: Path, row: str, phrase: str) -> Cell:
     scores = PhraseScores(name, config, [], negative)
     threshold = threshold_allowing(scores, int(FA_PER_HOUR * scores.hours + 1e-9))
     for condition, streams in heard.mixed.items():
-        labels = [[replace(s, phrase=prefix + s.phrase) for s in stream.spoken] for stream, _ in streams]
-        mixed = [(trace, spoken) for (_, trace), spoken in zip(streams, labels, strict=True)]
-        matches = PhraseScores(name, config, mixed, negative).matches(threshold)
-        outcomes = [
-            (i in m.missed, s.group)
-            for m, spoken in zip(matches, labels, strict=True)
-            for i, s in enumerate(spoken)
-            if s.phrase == name
-        ]
-        misses[condition] = count_misses(outcomes)
+        mixed = [(t, [replace(s, phrase=prefix + s.phrase) for s in stream.spoken]) for stream, t in streams]
+        spoken = PhraseScores(name, config, mixed, negative)
+        misses[condition] = misses_of(spoken, spoken.matches(threshold))
     return Cell(row, phrase, scores.false_accepts(threshold), scores.hours, misses)
 
 

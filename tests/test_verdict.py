@@ -16,14 +16,14 @@ from wakeword.evaluate.calibrate import fit_probability, sigmoid
 from wakeword.evaluate.intervals import wilson
 from wakeword.evaluate.judge import false_accept_rate
 from wakeword.evaluate.report import verdict_html
-from wakeword.evaluate.result import Misses
-from wakeword.evaluate.verdict import DevFigures, judge_dev, results_table
+from wakeword.evaluate.result import AtThreshold, Misses
+from wakeword.evaluate.verdict import judge_dev, results_table
 from wakeword.manifest import Calibration
 
 
-def figures(missed: int = 0, spoken: int = 100, accepts: int = 0, hours: float = 10.0) -> DevFigures:
+def figures(missed: int = 0, spoken: int = 100, accepts: int = 0, hours: float = 10.0) -> AtThreshold:
     misses = Misses(missed, spoken, wilson(missed, spoken))
-    return DevFigures("hey nova", 0.5, {"clean": misses}, false_accept_rate(accepts, hours))
+    return AtThreshold("hey nova", 0.5, 0.5, False, {"clean": misses}, false_accept_rate(accepts, hours), {})
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def figures(missed: int = 0, spoken: int = 100, accepts: int = 0, hours: float =
     ],
 )
 def test_not_ready_says_why_and_what_next(
-    row: DevFigures, clips: int, hours: float, reason: str, step: str
+    row: AtThreshold, clips: int, hours: float, reason: str, step: str
 ) -> None:
     verdict = judge_dev([row], 0.5, {"hey nova": clips}, hours)
     assert not verdict.ready

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wakeword.audio import read_audio
-from wakeword.bundle import Manifest, Threshold
+from wakeword.bundle import Manifest
 from wakeword.errors import DataError
 from wakeword.evaluate.calibrate import fit_tail, threshold_allowing
 from wakeword.evaluate.intervals import poisson_rate, speaker_bootstrap
@@ -74,6 +74,12 @@ def judge(heard: Heard, manifest: Manifest) -> EvaluationResult:
     )
 
 
+def headline(heard: Heard, manifest: Manifest) -> list[AtThreshold]:
+    """Each phrase at the default operating point, also those that nobody speaks."""
+    rate = float(manifest.default_fa_per_hour)
+    return [_Judge(heard, phrase, manifest).at_threshold(rate) for phrase in manifest.phrases]
+
+
 class _Judge:
     """One phrase over all conditions."""
 
@@ -92,10 +98,11 @@ class _Judge:
         self.matches = {c: s.matches(self.default) for c, s in self.scores.items()}
 
     def at_thresholds(self) -> Iterator[AtThreshold]:
-        for rate, point in sorted(self.points.items()):
-            yield self._at_threshold(rate, point)
+        for rate in sorted(self.points):
+            yield self.at_threshold(rate)
 
-    def _at_threshold(self, rate: float, point: Threshold) -> AtThreshold:
+    def at_threshold(self, rate: float) -> AtThreshold:
+        point = self.points[rate]
         matches = {c: s.matches(point.value) for c, s in self.scores.items()}
         mixed_hours = {c: sum(t.audible_hours for _, t in part) for c, part in self.heard.mixed.items()}
         return AtThreshold(
@@ -103,7 +110,7 @@ class _Judge:
             rate,
             point.value,
             point.extrapolated,
-            {c: self._misses(c, m) for c, m in matches.items()},
+            {c: misses_of(self.scores[c], m) for c, m in matches.items()},
             false_accept_rate(self.any.false_accepts(point.value), self.any.hours),
             {
                 c: false_accept_rate(sum(len(x.false_accepts) for x in m), mixed_hours[c])
@@ -127,17 +134,7 @@ class _Judge:
             )
 
     def _misses_at(self, threshold: float) -> dict[str, Misses]:
-        return {c: self._misses(c, s.matches(threshold)) for c, s in self.scores.items()}
-
-    def _misses(self, condition: str, matches: Sequence[Match]) -> Misses:
-        return count_misses(
-            [
-                (i in m.missed, s.group)
-                for (stream, _), m in zip(self.heard.mixed[condition], matches, strict=True)
-                for i, s in enumerate(stream.spoken)
-                if s.phrase == self.phrase
-            ]
-        )
+        return {c: misses_of(s, s.matches(threshold)) for c, s in self.scores.items()}
 
     def latencies(self) -> Iterator[Latency]:
         for condition, streams in self.heard.mixed.items():
@@ -192,6 +189,18 @@ class _Moment:
     def cut(self) -> Excerpt:
         audio = self.stream.excerpt(self.start_s, self.end_s)
         return Excerpt(self.phrase, self.title, self.score, self.threshold, audio)
+
+
+def misses_of(scores: PhraseScores, matches: Sequence[Match]) -> Misses:
+    """Missed of the phrase's spoken ones, in the `matches` of `scores` at some threshold."""
+    return count_misses(
+        [
+            (i in m.missed, s.group)
+            for (_, spoken), m in zip(scores.mixed, matches, strict=True)
+            for i, s in enumerate(spoken)
+            if s.phrase == scores.phrase
+        ]
+    )
 
 
 def count_misses(outcomes: Sequence[tuple[bool, str]]) -> Misses:

@@ -17,7 +17,7 @@ from wakeword.cluster import Cluster
 from wakeword.config import DEFAULT_FA_PER_HOUR, OPERATING_POINTS
 from wakeword.evaluate.calibrate import calibrate, fit_probability
 from wakeword.evaluate.gate import Gate, Pair, choose_gate
-from wakeword.evaluate.judge import Heard as Recorded
+from wakeword.evaluate.judge import Heard, headline
 from wakeword.evaluate.plan import MixConfig, build_mixed_streams, build_negative_streams
 from wakeword.evaluate.result import EvaluationResult
 from wakeword.evaluate.run import bundle_scorer, in_mode, judge_mode, speech_and_noise, with_facts
@@ -25,7 +25,7 @@ from wakeword.evaluate.score import PhraseScores
 from wakeword.evaluate.sparse import sparse_scorer
 from wakeword.evaluate.streams import MixedStream, NegativeStream
 from wakeword.evaluate.trace import Trace, trace_all
-from wakeword.evaluate.verdict import CLEAN, Heard, dev_figures, judge_dev, results_table
+from wakeword.evaluate.verdict import CLEAN, judge_dev, results_table
 from wakeword.manifest import Calibration, Mode, Thresholds
 
 NOISY, NOISY_SNR_DB = "10 dB", 10.0
@@ -65,7 +65,8 @@ class Listening:
     """One mode of a draft, as heard on dev."""
 
     negative: list[Trace]
-    mixed: Heard
+    mixed: Mapping[str, Sequence[tuple[MixedStream, Trace]]]
+    """By condition."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Calibrated:
     bundle: Bundle
     gate: Gate | None
     """None without a student."""
-    heard: Recorded
+    heard: Heard
     """What its default mode's thresholds were set on."""
 
     def result(self) -> EvaluationResult:
@@ -157,16 +158,16 @@ def _judged(draft: Bundle, modes: Mapping[Mode, Listening], dev: Dev, gate: Gate
     """The draft with what its scores mean in each mode, and the verdict on its default one."""
     manifest = draft.manifest
     calibration = {str(mode): _calibration(draft, mode, heard) for mode, heard in modes.items()}
-    heard = modes[manifest.mode]
-    figures = dev_figures(manifest, manifest.thresholds_of(manifest.mode), heard.mixed, heard.negative)
+    default = modes[manifest.mode]
+    mixed = {name: default.mixed[name] for name in (CLEAN, NOISY)}
+    heard = with_facts(mixed, list(zip(dev.negative, default.negative, strict=True)), {})
+    figures = headline(heard, in_mode(manifest, manifest.mode))
     clips = {phrase: int(n.get("train", 0)) for phrase, n in manifest.training.get("clips", {}).items()}
     hours = float(manifest.training.get("background_hours", {}).get("train", 0.0))
     verdict = judge_dev(figures, float(manifest.default_fa_per_hour), clips, hours)
     results = {**manifest.results, **results_table(figures, verdict)}
     bundle = replace(draft, manifest=replace(manifest, calibration=calibration, results=results))
-    mixed = {name: heard.mixed[name] for name in (CLEAN, NOISY)}
-    negative = list(zip(dev.negative, heard.negative, strict=True))
-    return Calibrated(bundle, gate, with_facts(mixed, negative, {}))
+    return Calibrated(bundle, gate, heard)
 
 
 def _calibration(draft: Bundle, mode: Mode, heard: Listening) -> Mapping[str, Calibration]:

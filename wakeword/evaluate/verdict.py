@@ -6,12 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wakeword.evaluate.judge import count_misses, false_accept_rate
-from wakeword.evaluate.result import FalseAccepts, Misses
-from wakeword.evaluate.score import PhraseScores
-from wakeword.evaluate.streams import MixedStream
-from wakeword.evaluate.trace import Trace
-from wakeword.manifest import Manifest, Thresholds
+from wakeword.evaluate.result import AtThreshold
 
 MAX_MISSES = 0.05
 """Share of clean dev phrases that a ready detector may miss."""
@@ -22,20 +17,6 @@ ENOUGH_CLIPS = 100
 ENOUGH_HOURS = 5.0
 """Training background, likewise."""
 CLEAN = "clean"
-
-Heard = Mapping[str, Sequence[tuple[MixedStream, Trace]]]
-"""condition ("clean", "10 dB") -> streams with what a scorer said of them."""
-
-
-@dataclass(frozen=True)
-class DevFigures:
-    """One phrase at its default threshold on dev."""
-
-    phrase: str
-    threshold: float
-    misses: Mapping[str, Misses]
-    """By condition."""
-    false_accepts: FalseAccepts
 
 
 @dataclass(frozen=True)
@@ -49,42 +30,10 @@ class Verdict:
     """What would help most; empty when ready."""
 
 
-def dev_figures(
-    manifest: Manifest, thresholds: Thresholds, mixed: Heard, negative: Sequence[Trace]
-) -> list[DevFigures]:
-    """Misses and false accepts of each phrase at the default operating point of these thresholds."""
-    figures = []
-    for phrase in manifest.phrases:
-        threshold = thresholds[phrase][manifest.default_fa_per_hour].value
-        scores = {
-            condition: PhraseScores(
-                phrase, manifest.decision, [(trace, stream.spoken) for stream, trace in streams], negative
-            )
-            for condition, streams in mixed.items()
-        }
-        misses = {condition: misses_of(s, mixed[condition], threshold) for condition, s in scores.items()}
-        heard = next(iter(scores.values()))
-        accepts = false_accept_rate(heard.false_accepts(threshold), heard.hours)
-        figures.append(DevFigures(phrase, threshold, misses, accepts))
-    return figures
-
-
-def misses_of(scores: PhraseScores, streams: Sequence[tuple[MixedStream, Trace]], threshold: float) -> Misses:
-    """Missed of one phrase's spoken ones, in streams in the order that `scores` was made of."""
-    return count_misses(
-        [
-            (i in match.missed, spoken.group)
-            for (stream, _), match in zip(streams, scores.matches(threshold), strict=True)
-            for i, spoken in enumerate(stream.spoken)
-            if spoken.phrase == scores.phrase
-        ]
-    )
-
-
 def judge_dev(
-    figures: Sequence[DevFigures], fa_per_hour: float, clips: Mapping[str, int], background_h: float
+    figures: Sequence[AtThreshold], fa_per_hour: float, clips: Mapping[str, int], background_h: float
 ) -> Verdict:
-    """The verdict on dev figures at a budget of false accepts per hour.
+    """The verdict on each phrase's figures on dev, at a budget of false accepts per hour.
 
     `clips` counts each phrase's training clips, `background_h` the hours of training background: they decide
     which advice comes first.
@@ -121,7 +70,7 @@ def _more_background(phrase: str, hours: float) -> str:
     return f"mine what it fires at (wakeword mine) and train again; else a longer phrase than {phrase!r}"
 
 
-def results_table(figures: Sequence[DevFigures], verdict: Verdict) -> dict[str, Any]:
+def results_table(figures: Sequence[AtThreshold], verdict: Verdict) -> dict[str, Any]:
     """What a manifest keeps of them, as plain values."""
     dev = {
         row.phrase: {
