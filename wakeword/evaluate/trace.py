@@ -222,6 +222,8 @@ def _trace_in_pool(
     processes: int,
     heard: Callable[[float], None],
 ) -> list[Trace]:
+    # Not `wakeword.spread.Processes`, which hears of whole tasks alone: a stream may last an hour, and within
+    # it the bar moves and a stop is obeyed.
     # Spawned, not forked: onnxruntime and torch keep threads that do not survive a fork.
     context = multiprocessing.get_context("spawn")
     heard_s, stop = context.Value("d", 0.0), context.Event()
