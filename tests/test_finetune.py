@@ -314,6 +314,8 @@ window_s = 1.2
 [data]
 versions = 4
 negatives = 160
+mining_pool = 40
+mining_kept = 4
 near = 0
 synthetic = 0
 dev_versions = 2

@@ -21,6 +21,8 @@ near = 0
 minutes = 2.0
 versions = 2
 negatives = 300
+mining_pool = 100
+mining_kept = 10
 dev_versions = 1
 broken = 1
 [optim]

@@ -26,11 +26,13 @@ from wakeword.train.features import MelOnly, cache_features, render_batches
 
 SETTINGS = """
 blocks = 1
-tune = "head"
+tune = "top-1"
 window_s = 1.2
 [data]
 versions = 4
 negatives = 160
+mining_pool = 40
+mining_kept = 4
 near = 0
 synthetic = 0
 [head]

@@ -63,3 +63,19 @@ def test_render_depends_on_seed_epoch_and_number_alone(windows: WindowSet) -> No
     for i in (0, 6, 8, 14):
         np.testing.assert_array_equal(windows.render(i, 1), windows.render(i, 1))
         assert not np.array_equal(windows.render(i, 1), windows.render(i, 2))
+
+
+def test_mined_windows_come_after_all_others_and_change_none(windows: WindowSet) -> None:
+    pool = windows.pool(10, 3)
+    assert len(pool) == 3
+    more = windows.with_mined(pool.numbers[[0, 2]]).with_mined(np.array([40]))
+    assert (len(more), more.mined) == (len(windows) + 3, (10, 12, 40))
+    for i in range(len(windows)):
+        np.testing.assert_array_equal(more.render(i), windows.render(i))
+    for i, epoch in ((15, 0), (15, 1)):
+        np.testing.assert_array_equal(more.render(i, epoch), pool.render(0))
+    np.testing.assert_array_equal(more.render(16), pool.render(2))
+    np.testing.assert_array_equal(more.render(17), windows.from_pool(40))
+    assert not np.array_equal(pool.render(0), windows.render(10))
+    assert not more.targets[15:].any()
+    assert more.rows().tolist() == list(range(18))

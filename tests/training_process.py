@@ -23,9 +23,12 @@ from typing import Any
 import torch
 
 from wakeword import recipe
+from wakeword.audio import Samples
 from wakeword.cli import main
 from wakeword.files import written_whole
-from wakeword.train.model import WakewordNet
+from wakeword.train.finetune import Kept
+from wakeword.train.model import Lower, Upper, WakewordNet
+from wakeword.train.policy import Policy
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([__name__])
@@ -118,18 +121,23 @@ def _run(args: list[str], folder: Path, before: Before | None) -> None:
 def in_small(folder: Path) -> Iterator[None]:
     """One thread, one processor; the same weights are exported once, to `folder`; features are torch's."""
     threads, allowed = torch.get_num_threads(), os.sched_getaffinity(0)
-    real = recipe.export_verifier, recipe.QuickFeatures
+    real = recipe.export_verifier, recipe.quick_kept
     torch.set_num_threads(1)
     # One processor: no pool of workers, which would import everything anew.
     os.sched_setaffinity(0, {max(allowed)})
-    recipe.QuickFeatures = lambda net, example: None  # type: ignore
+    recipe.quick_kept = _kept_by_torch
     recipe.export_verifier = partial(_exported_once, folder, recipe.export_verifier)
     try:
         yield
     finally:
-        recipe.export_verifier, recipe.QuickFeatures = real  # type: ignore[misc]
+        recipe.export_verifier, recipe.quick_kept = real
         os.sched_setaffinity(0, allowed)
         torch.set_num_threads(threads)
+
+
+def _kept_by_torch(net: WakewordNet, policy: Policy, example: Samples) -> Kept:
+    n = policy.n_blocks
+    return Kept(Lower(net, n), Upper(net, n)) if n else Kept(net)
 
 
 def _exported_once(folder: Path, export: Callable[..., Any], net: WakewordNet, *args: Any) -> Any:

@@ -48,12 +48,19 @@ class DataConfig:
     """Background made by machine where none is given."""
     broken: int = 2
     """Windows per clip of a phrase in which it breaks off."""
+    mining_rounds: int = 2
+    """Searches for more background to learn from; none where windows are drawn anew each epoch."""
+    mining_pool: int = 12_000
+    """Windows of background heard in each."""
+    mining_kept: int = 300
+    """Of these the hardest, per phrase, that are kept."""
     dev_versions: int = 2
     """Augmented windows per dev clip, for choosing the epoch."""
 
     def __post_init__(self) -> None:
         _require_at_least(self, 1, "versions", "dev_versions")
-        _require_at_least(self, 0, "near", "broken", "synthetic")
+        _require_at_least(self, 0, "near", "broken", "synthetic", "mining_rounds")
+        _require_at_least(self, 1, "mining_pool", "mining_kept")
         _require(self, "minutes", 1 <= self.minutes < math.inf, "1 or more")
         _require_at_least(self, 4, "negatives")  # a quarter as many are made for dev
 

@@ -54,6 +54,7 @@ from wakeword.train.model import (
 )
 from wakeword.train.policy import Policy, choose_policy
 from wakeword.train.ranks import Ranks, join_ranks
+from wakeword.train.rounds import with_hard_negatives
 from wakeword.train.spread_features import WindowPlan, spread_features
 from wakeword.train.student import StudentNet
 from wakeword.train.windows import WindowSet
@@ -63,7 +64,7 @@ console = Console(stderr=True)
 PARITY_WINDOWS = 64
 NO_MEMORY = "can't allocate memory|out of memory|bad_alloc|Failed to allocate memory"
 """How torch on CPUs and GPUs and onnxruntime say that there is none left."""
-TEXT_DATA = {"versions": 4, "negatives": 4_500}
+TEXT_DATA = {"versions": 4, "negatives": 4_500, "mining_rounds": 0}
 TEXT_EPOCHS = 10
 """At most so much, and so many epochs of the student, where there is not one recording of the phrases."""
 
@@ -137,9 +138,10 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
                 plan = WindowPlan(split, recordings, request.drop, settings)
                 frozen = kept.frozen if kept else None
                 spread_features(cluster, plan.build, of_split, frozen, workspace / split, key, bars)
-        history = fine_tune(
-            net, train, dev, policy, settings.optim, workspace, key, settings.seed, bars, kept, ranks
-        )
+        how = (settings.optim, workspace, key, settings.seed, bars, kept, ranks)
+        if kept or not policy.n_blocks:
+            train = with_hard_negatives(net, train, dev, settings.data, *how)
+        history = fine_tune(net, train, dev, policy, *how)
         ranks.leave()
     if not ranks.is_first:
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -231,8 +232,9 @@ def cache_features(
 ) -> npt.NDArray[np.float16]:
     """Features of all windows [N, F, D], from disk where they are there already.
 
-    `key` names everything they depend on: a cache with another key is made anew, an unfinished one with
-    the same key is gone on with. `advance` is told how many more windows are done.
+    `key` names everything they depend on: a cache with another key is made anew; one with the same key that
+    is unfinished, or of fewer windows, is gone on with, and of one of more windows the first are taken.
+    `advance` is told how many more windows are done.
     `computed` makes the blocks elsewhere; None = here.
     """
     index = path.with_suffix(".json")
@@ -251,7 +253,7 @@ def cache_features(
     except OSError as err:
         raise TrainingError(f"cannot keep features in {path}: {err}") from err
     features: npt.NDArray[np.float16] = np.load(path, mmap_mode="r")
-    return features
+    return features[: len(windows)]
 
 
 def _note(index: Path, key: str, rows: int, digest: int) -> None:
@@ -281,12 +283,12 @@ def _kept(path: Path, index: Path, key: str, n: int) -> tuple[int, int]:
         return 0, 0
     try:
         store = np.load(path, mmap_mode="r")
-        good = len(store) == n and _digest(store[:rows]) == digest
+        good = rows <= len(store) and _digest(store[:rows]) == digest
     except ZIP_FAULTS:
         good = False
     if not good:
         log.warning("%s is damaged; its features are made anew", path)
-    return (rows, digest) if good else (0, 0)
+    return (min(rows, n), digest) if good else (0, 0)
 
 
 def _digest(rows: npt.NDArray[np.float16]) -> int:
@@ -298,9 +300,26 @@ def _digest(rows: npt.NDArray[np.float16]) -> int:
 
 def _open_store(path: Path, shape: tuple[int, ...], fresh: bool) -> npt.NDArray[np.float16]:
     if not fresh:
+        _lengthen(path, shape)
         return np.lib.format.open_memmap(path, mode="r+")
     store: npt.NDArray[np.float16] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     # Claims the blocks now: writing to a sparse file on a full disk would end the process with SIGBUS.
     with path.open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return store
+
+
+def _lengthen(path: Path, shape: tuple[int, ...]) -> None:
+    """Make room for more rows in a file of float16: numpy leaves space in its header for a greater number."""
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        old, *_ = np.lib.format.read_array_header_1_0(file)
+        begin = file.tell()
+        if old[0] >= shape[0]:
+            return
+        os.posix_fallocate(file.fileno(), 0, begin + 2 * math.prod(shape))
+        file.seek(0)
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        if file.tell() != begin:
+            raise TrainingError(f"cannot make room for more rows in {path}: remove it and start over")

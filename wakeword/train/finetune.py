@@ -98,10 +98,11 @@ def fine_tune(
     Raises TrainingError when the loss diverges or the disk is full.
     """
     fit = partial(_fit, net, key=key, seed=seed, progress=progress, ranks=ranks)
+    checkpoint = workspace / (f"checkpoint-{len(train.mined)}-mined" if train.mined else "checkpoint")
     paths = {workspace / "train": train, workspace / "dev": dev}
     if kept is None and policy.n_blocks:
         sets = [_Examples(windows, None) for windows in paths.values()]
-        return fit(sets, net, policy, config, workspace / "checkpoint")
+        return fit(sets, net, policy, config, checkpoint)
     kept = kept or Kept(net)
     with ranks.first():
         rows = [_kept(kept.frozen, w, p, key, progress, net.encoder.input) for p, w in paths.items()]
@@ -110,7 +111,7 @@ def fine_tune(
             for p, r in zip(paths, rows, strict=True)
         ]
     sets = [_Examples(w, r) for w, r in zip(paths.values(), features, strict=True)]
-    history = fit(sets, net.head, HEAD, config, workspace / "checkpoint")
+    history = fit(sets, net.head, HEAD, config, checkpoint)
     if not policy.n_blocks:
         return history
     sets = [_Examples(w, r) for w, r in zip(paths.values(), rows, strict=True)]

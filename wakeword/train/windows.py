@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,15 @@ from wakeword.clips.cut import CutPhrases
 from wakeword.clips.dataset import Clip
 from wakeword.machine import processors
 
+POOL = 1
+"""Tells the seeds of the pool from those of the planned windows."""
+
 
 @dataclass(frozen=True)
 class WindowSet:
     """N windows: a clip in augmented surroundings, the beginning of one that breaks off, or background alone.
+
+    Besides these there is a pool of background, without end, of which some may come to be the last windows.
 
     The same (seed, epoch, i) always gives the same samples, in whatever order and process.
     """
@@ -33,7 +38,9 @@ class WindowSet:
     augmenter: Augmenter
     seed: int
     n_broken: int = 0
-    """So many windows, the last ones, hold a phrase that breaks off."""
+    """So many windows, the last ones but those from the pool, hold a phrase that breaks off."""
+    mined: tuple[int, ...] = ()
+    """Numbers in the pool of the last windows."""
     extra: frozenset[int] = frozenset()
     """Clips whose windows are for a student alone."""
 
@@ -47,12 +54,47 @@ class WindowSet:
     def render(self, i: int, epoch: int = 0) -> Samples:
         """Samples of window i [window]."""
         rng = np.random.default_rng([self.seed, epoch, i])
-        clip = self.clip_of[i]
+        clip, planned = self.clip_of[i], len(self) - len(self.mined)
+        if i >= planned:
+            return self.from_pool(self.mined[i - planned])
         if clip < 0:
             return self.augmenter.negative(rng)
-        if i >= len(self) - self.n_broken:
+        if i >= planned - self.n_broken:
             return CutPhrases(self.augmenter).window(self.clips[clip], rng)
         return self.augmenter.positive(self.clips[clip], rng)
+
+    def from_pool(self, number: int) -> Samples:
+        """Samples of the pool's window of that number [window]."""
+        return self.augmenter.negative(np.random.default_rng([self.seed, 0, number, POOL]))
+
+    def pool(self, start: int, n: int) -> Pool:
+        """The pool's windows from number `start` on."""
+        return Pool(self, np.arange(start, start + n))
+
+    def with_mined(self, numbers: npt.NDArray[np.int64]) -> WindowSet:
+        """The same with these windows of the pool after all others."""
+        n, n_phrases = len(numbers), self.targets.shape[1]
+        return replace(
+            self,
+            clip_of=np.concatenate([self.clip_of, np.full(n, -1)]),
+            targets=np.concatenate([self.targets, np.zeros((n, n_phrases), dtype=np.float32)]),
+            mined=(*self.mined, *numbers.tolist()),
+        )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A stretch of the pool of a window set."""
+
+    windows: WindowSet
+    numbers: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def render(self, i: int, epoch: int = 0) -> Samples:
+        """Samples of the stretch's window i [window]."""
+        return self.windows.from_pool(int(self.numbers[i]))
 
 
 def plan_windows(
@@ -85,4 +127,6 @@ def plan_windows(
     with ThreadPoolExecutor(processors()) as pool:
         samples = tuple(pool.map(lambda clip: read_clip(clip.path), [*clips, *near]))
     alone = frozenset(i for i, clip in enumerate(clips) if clip.path in extra)
-    return WindowSet(samples, np.concatenate(parts), targets, augmenter, seed, n * broken, alone)
+    return WindowSet(
+        samples, np.concatenate(parts), targets, augmenter, seed, n_broken=n * broken, extra=alone
+    )
