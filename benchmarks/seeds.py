@@ -1,7 +1,9 @@
-"""The whole training several times over: what another seed changes, and what retraining the encoder buys.
+"""The whole training several times over: what another seed changes, and what retraining and mining buy.
 
-    python benchmarks/seeds.py ../shared/corpus/index.csv [--seed 1 --seed 2 --seed 3] [--tune head]
-                               [--drop-list scripts/demo_drop.csv] [--only-train]
+    python benchmarks/seeds.py ../shared/corpus/index.csv [--seed 1 --seed 2 --seed 3] [--only-train]
+                               [--recipe auto --recipe head/0] [--drop-list scripts/demo_drop.csv]
+
+A recipe is a `tune` of the settings; after a stroke the rounds of mining, where not as many as usual.
 
 Each is a `wakeword train` of the four phrases; on the test split all of them are heard at once, in each mode,
 at their own thresholds from dev. Detectors are kept in benchmarks/out/seeds, so a stopped run goes on. About
@@ -26,7 +28,7 @@ from subset import PHRASES
 from wakeword.bundle import load_bundle
 from wakeword.clips.dataset import load_background, load_clips
 from wakeword.clips.drop import NOTHING, read_drop_list
-from wakeword.config import TrainConfig
+from wakeword.config import DataConfig, TrainConfig
 from wakeword.decision import Posteriors
 from wakeword.evaluate.judge import Heard
 from wakeword.evaluate.recordings import snr_of
@@ -47,13 +49,13 @@ SHOWN = (0.1, 0.5)
 class Cell:
     """One training."""
 
-    tune: str
+    recipe: str
     seed: int
 
     @property
     def path(self) -> Path:
         """Its detector."""
-        return OUT / "seeds" / f"{self.tune}-{self.seed}" / "model.wakeword"
+        return OUT / "seeds" / f"{self.recipe.replace('/', '-')}-seed{self.seed}" / "model.wakeword"
 
     @property
     def took(self) -> Path:
@@ -65,7 +67,7 @@ class Cell:
 class Figures:
     """One detector in one mode at one operating point: means over the phrases."""
 
-    tune: str
+    recipe: str
     seed: int
     mode: str
     fa_per_hour: float
@@ -94,7 +96,7 @@ class AllAtOnce:
 
 def main() -> None:
     arguments = parse()
-    cells = [Cell(tune, seed) for tune in arguments.tune or ["head"] for seed in arguments.seed or [1, 2, 3]]
+    cells = [Cell(r, seed) for r in arguments.recipe or ["auto"] for seed in arguments.seed or [1, 2, 3]]
     for cell in cells:
         if not cell.path.exists():
             train(cell, arguments.corpus, arguments.drop_list)
@@ -117,7 +119,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--seed", action="append", type=int)
-    parser.add_argument("--tune", action="append")
+    parser.add_argument("--recipe", action="append")
     parser.add_argument("--mode", action="append", choices=MODES)
     parser.add_argument("--snr", action="append")
     parser.add_argument("--drop-list", type=Path)
@@ -129,7 +131,9 @@ def parse() -> argparse.Namespace:
 def train(cell: Cell, corpus: Path, drop_list: Path | None) -> None:
     cell.path.parent.mkdir(parents=True, exist_ok=True)
     drop = read_drop_list(drop_list) if drop_list else NOTHING
-    settings = TrainConfig(tune=cell.tune, seed=cell.seed)
+    tune, _, rounds = cell.recipe.partition("/")
+    data = DataConfig(mining_rounds=int(rounds)) if rounds else DataConfig()
+    settings = TrainConfig(tune=tune, seed=cell.seed, data=data)
     begun = time.monotonic()
     make_detector(Request(PHRASES, corpus, (corpus,), cell.path, settings, drop=drop))
     cell.took.write_text(json.dumps({"seconds": round(time.monotonic() - begun)}), encoding="utf-8")
@@ -167,7 +171,7 @@ def judged(heard: Heard, listener: int, cell: Cell, mode: Mode) -> list[Figures]
             for c, of in scores.items()
         }
         accepts = [s.false_accepts(level) / s.hours for s, level in zip(background, levels, strict=True)]
-        figures.append(Figures(cell.tune, cell.seed, mode, float(point), missed, float(np.mean(accepts))))
+        figures.append(Figures(cell.recipe, cell.seed, mode, float(point), missed, float(np.mean(accepts))))
     return figures
 
 
@@ -178,7 +182,7 @@ def share_missed(scores: PhraseScores, threshold: float) -> float:
 def section(figures: Sequence[Figures], cells: Sequence[Cell], heard: Heard) -> str:
     conditions = list(heard.mixed)
     seconds = [
-        f"{cell.tune}, seed {cell.seed}: {json.loads(cell.took.read_text(encoding='utf-8'))['seconds']} s"
+        f"{cell.recipe}, seed {cell.seed}: {json.loads(cell.took.read_text(encoding='utf-8'))['seconds']} s"
         for cell in cells
         if cell.took.exists()
     ]
@@ -187,18 +191,17 @@ def section(figures: Sequence[Figures], cells: Sequence[Cell], heard: Heard) -> 
         f"{heard.facts['clips']} test phrases by {heard.facts['speakers']} pseudo-speakers in each "
         "condition; mean of the four phrases, then of the seeds (lowest to highest seed). Thresholds from "
         f"dev. Training took: {'; '.join(seconds)}.\n",
-        f"| retrained | mode | FA/h wanted | {' | '.join(f'missed, {c}' for c in conditions)} "
-        "| FA/h on test |",
+        f"| recipe | mode | FA/h wanted | {' | '.join(f'missed, {c}' for c in conditions)} | FA/h on test |",
         "|---|---|--:|" + "--:|" * (len(conditions) + 1),
     ]
-    for tune in dict.fromkeys(cell.tune for cell in cells):
+    for recipe in dict.fromkeys(cell.recipe for cell in cells):
         for mode in MODES:
             for point in SHOWN:
-                rows = [f for f in figures if (f.tune, f.mode, f.fa_per_hour) == (tune, mode, point)]
+                rows = [f for f in figures if (f.recipe, f.mode, f.fa_per_hour) == (recipe, mode, point)]
                 if rows:
                     shares = " | ".join(spread([f.missed[c] for f in rows], percent) for c in conditions)
                     accepts = spread([f.test_fa_per_hour for f in rows], "{:.2f}".format)
-                    lines.append(f"| {tune} | {mode} | {point:g} | {shares} | {accepts} |")
+                    lines.append(f"| {recipe} | {mode} | {point:g} | {shares} | {accepts} |")
     return "\n".join(lines)
 
 
