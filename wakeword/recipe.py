@@ -155,7 +155,7 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
     if net.encoder.input == "mel":  # what the student hears too
         with _stage("student"), Bars() as bars:
             hours = cache_background(sounds["train"].all(), workspace / "background.f16")
-            if policy.n_blocks:
+            if kept and policy.n_blocks:  # by the blocks as they are now
                 kept = quick_kept(net, policy, train.render(0))
             student = _teach(net, train, dev, hours, settings, workspace, key, bars, kept)
             evidence = EVIDENCE_BESIDE_RECOGNISER if told else EVIDENCE
