@@ -30,9 +30,9 @@ from augmentation_cells import (
     run_cell,
 )
 from cached_streams import condition_of, mean_miss
-from cells import run_cells
+from cells import publish, run_cells
 from pictures import COLOURS, panels, save_picture
-from results import HERE, provenance, update_section, write_json
+from results import HERE, provenance
 from transfer_data import Settings, trial
 from transfer_report import fires, missed
 
@@ -54,11 +54,7 @@ def main() -> None:
     results = run_cells(run_cell, cells, settings, folder_of(settings) / "cells")
     rows = {r: [result for cell, result in results.items() if cell.recipe == r] for r in recipes}
     body = section(rows, settings, picture(rows, settings, arguments.trial))
-    print(body)
-    figures = [{"cell": c.name(), **r} for c, r in results.items()]
-    write_json("augmentation trial" if arguments.trial else "augmentation", {"cells": figures})
-    if not arguments.trial:
-        update_section("augmentation", body)
+    publish("augmentation", body, results, arguments.trial)
 
 
 def parse() -> argparse.Namespace:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from cells import study_folder
+from cells import file_name, study_folder
 from subset import PHRASES
 from transfer_cells import judge_scores, posteriors, train_head
 from transfer_data import (
@@ -125,8 +125,7 @@ class Cell:
 
     def name(self) -> str:
         """Of its file."""
-        slug = "".join(c if c.isalnum() else "-" for c in self.recipe.name)
-        return f"{slug}-{self.epochs}epochs-seed{self.seed}"
+        return file_name(self.recipe.name, self.epochs, self.seed)
 
 
 class MelRows:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from cached_streams import spread, write_cell
-from results import OUT
+from results import OUT, update_section, write_json
 
 
 class Named(Protocol):
@@ -56,3 +56,18 @@ def run_cells(
         left = (time.monotonic() - begun) / n * (len(missing) - n) / 60
         print(f"{n} of {len(missing)}: {cell.name()}; {left:.0f} minutes left", flush=True)
     return {cell: json.loads(path.read_text(encoding="utf-8")) for cell, path in paths.items()}
+
+
+def file_name(recipe: str, epochs: int, seed: int) -> str:
+    """Of the cell of a recipe that is named in words."""
+    slug = "".join(c if c.isalnum() else "-" for c in recipe)
+    return f"{slug}-{epochs}epochs-seed{seed}"
+
+
+def publish(study: str, body: str, results: Mapping[AnyCell, dict[str, Any]], trial: bool) -> None:
+    """Show the section, and keep it and all figures; those of a trial by another name, and no section."""
+    print(body)
+    figures = [{"cell": cell.name(), **result} for cell, result in results.items()]
+    write_json(f"{study} trial" if trial else study, {"cells": figures})
+    if not trial:
+        update_section(study, body)

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 from cached_streams import condition_of, mean_miss
-from cells import run_cells
+from cells import publish, run_cells
 from ingredients_cells import LADDER, RECIPES, Cell, Recipe, by_recipe, run_cell
 from ingredients_data import Settings, load_streams, prepare, trial
 from pictures import COLOURS, panels, save_picture
-from results import HERE, provenance, update_section, write_json
+from results import HERE, provenance
 
 from wakeword.evaluate.intervals import poisson_rate, wilson
 from wakeword.evaluate.report import percent
@@ -43,11 +43,7 @@ def main() -> None:
     conditions = [condition_of(text) for text in settings.snrs]
     shown = picture(results, conditions, arguments.trial)
     body = section(results, conditions, settings, arguments, shown)
-    print(body)
-    figures = [{"cell": c.name(), **r} for c, r in results.items()]
-    write_json("ingredients trial" if arguments.trial else "ingredients", {"cells": figures})
-    if not arguments.trial:
-        update_section("ingredients", body)
+    publish("ingredients", body, results, arguments.trial)
 
 
 def parse() -> argparse.Namespace:

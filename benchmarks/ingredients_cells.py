@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from cached_streams import HOP_FRAMES, Heard, judge, trace_of
-from cells import Silent
+from cells import Silent, file_name
 from ingredients_data import Settings, load_hours, load_streams, load_taught, part_of
 from subset import PHRASES
 from transfer_data import WINDOW
@@ -90,8 +90,7 @@ class Cell:
 
     def name(self) -> str:
         """Of its file."""
-        slug = "".join(c if c.isalnum() else "-" for c in self.recipe.name)
-        return f"{slug}-{self.epochs}epochs-seed{self.seed}"
+        return file_name(self.recipe.name, self.epochs, self.seed)
 
 
 class _NotMined(Background):

@@ -24,7 +24,7 @@ from wakeword.config import TrainConfig
 from wakeword.evaluate.run import pick_clips
 from wakeword.mel import N_MELS
 from wakeword.train.distill import Lessons, make_lessons
-from wakeword.train.finetune import Kept, fine_tune
+from wakeword.train.finetune import Course, Kept, fine_tune
 from wakeword.train.mine import cache_background
 from wakeword.train.model import build_net
 from wakeword.train.policy import choose_policy
@@ -95,18 +95,8 @@ def prepare(settings: Settings) -> None:
     kept = Kept(QuickFeatures(net, windows["train"].render(0)))
     policy = choose_policy("head", 0.0, "cpu", net.encoder.n_blocks)
     key, lines = folder.name, Lines()
-    fine_tune(
-        net,
-        windows["train"],
-        windows["dev"],
-        policy,
-        config.optim,
-        folder,
-        key,
-        settings.seed,
-        lines,
-        kept,
-    )
+    course = Course(config.optim, folder, key, settings.seed, lines, kept)
+    fine_tune(net, windows["train"], windows["dev"], policy, course)
     for split, part in windows.items():
         lessons = make_lessons(net, part, folder / split, key, lines, kept)
         np.savez(

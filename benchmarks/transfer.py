@@ -14,8 +14,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from cells import run_cells
-from results import HERE, provenance, update_section, write_json
+from cells import publish, run_cells
+from results import HERE, provenance
 from transfer_cells import DEVICE, Cell, run_cell
 from transfer_data import Settings, load_streams, load_windows, make_features, trial
 from transfer_report import Results, conclusion, picture, table
@@ -41,11 +41,7 @@ def main() -> None:
     frozen, retrained = (done.get(part, {}) for part in PARTS)
     shown = picture(frozen, retrained, settings, arguments.trial)
     body = section(frozen, retrained, settings, shown)
-    print(body)
-    figures = [{"cell": c.name(), **r} for part in done.values() for c, r in part.items()]
-    write_json("transfer trial" if arguments.trial else "transfer", {"cells": figures})
-    if not arguments.trial:
-        update_section("transfer", body)
+    publish("transfer", body, {**frozen, **retrained}, arguments.trial)
 
 
 def parse() -> argparse.Namespace:

@@ -31,6 +31,7 @@ from transfer_data import (
 from export.quick_features import QuickFeatures
 from wakeword.config import OptimConfig, TrainConfig
 from wakeword.decision import DecisionConfig
+from wakeword.mel import n_samples
 from wakeword.train.encoders import build_encoder
 from wakeword.train.finetune import weighted_loss, window_weights
 from wakeword.train.head import Head
@@ -216,20 +217,6 @@ def posteriors(head: Head, features: Features) -> Scores:
     return torch.cat([torch.zeros(0, len(PHRASES)), *parts]).numpy()
 
 
-class _FromMel(nn.Module):
-    """A net as `QuickFeatures` takes it, with log-mel for its input."""
-
-    def __init__(self, net: WakewordNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def encoder_input(self, mel: Tensor) -> Tensor:
-        return mel
-
-    def features(self, mel: Tensor) -> Tensor:
-        return self.net.features(mel)
-
-
 def _listen(net: WakewordNet, rows: StreamRows) -> Scores:
     """Posteriors of a retrained net at every window asked for; on a CPU its encoder in int8, as exported."""
     net.eval()
@@ -237,7 +224,7 @@ def _listen(net: WakewordNet, rows: StreamRows) -> Scores:
         return np.zeros((0, len(PHRASES)), dtype=np.float32)
     if DEVICE.type == "cuda":
         return _in_batches(net, rows)
-    quick = QuickFeatures(_FromMel(net).eval(), rows.render(0))  # type: ignore[arg-type]
+    quick = QuickFeatures(net, np.zeros(n_samples(WINDOW), dtype=np.float32))
     with torch.inference_mode():
         found = [
             torch.sigmoid(net.head(quick.features(torch.from_numpy(rows.render(i))[None]).float()))

@@ -18,7 +18,6 @@ from cached_streams import Heard, Streams, cache_streams, frames_at, hops_asked,
 from cells import study_folder
 from subset import PHRASES, shortened
 from torch import Tensor, nn
-from torch.nn import functional
 
 from export.quick_features import QuickFeatures
 from wakeword.audio import as_int16, read_audio
@@ -28,10 +27,9 @@ from wakeword.config import TrainConfig
 from wakeword.evaluate.run import pick_clips, speech_and_noise
 from wakeword.train.encoders import load_encoder
 from wakeword.train.features import KeptRows, MelOnly, cache_features
-from wakeword.train.frontend import normalise
 from wakeword.train.head import pool_factor, pool_frames
 from wakeword.train.model import window_frames, window_samples
-from wakeword.train.whisper import WhisperEncoder, sinusoids
+from wakeword.train.whisper import WhisperEncoder
 from wakeword.train.windows import WindowSet, plan_windows
 
 ENCODER = "tiny.en"
@@ -92,9 +90,7 @@ class AllDepths(nn.Module):
 
     def features(self, mel: Tensor) -> Tensor:
         encoder, depths = self.encoder, list[Tensor]()
-        x = functional.gelu(encoder.conv1(normalise(mel)))
-        x = functional.gelu(encoder.conv2(x)).transpose(1, 2)
-        x = x + sinusoids(x.shape[1], encoder.width, x.device)
+        x = encoder.below(mel, encoder.n_blocks)
         for block in encoder.blocks:
             x = block(x)
             depths.append(pool_frames(encoder.ln_post(x), pool_factor(encoder.frame_hz)))

@@ -17,7 +17,7 @@ from tiny import CONFIG, sounds, tiny_net
 from wakeword.audio import as_int16
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.config import OptimConfig
-from wakeword.train.finetune import fine_tune
+from wakeword.train.finetune import Course, fine_tune
 from wakeword.train.model import WakewordNet, window_samples
 from wakeword.train.policy import choose_policy
 from wakeword.train.ranks import ALONE, Ranks, join_ranks
@@ -58,7 +58,8 @@ def tune(tune: str, folder: Path, ranks: Ranks = ALONE) -> tuple[WakewordNet, Hi
     net.head.drop.p = 0.2
     train, dev = window_sets(41)
     policy = choose_policy(tune, 0.0, "cpu", 2)
-    return net, fine_tune(net, train, dev, policy, OPTIM, folder, "key", 1, Quiet(), ranks=ranks)
+    course = Course(OPTIM, folder, "key", 1, Quiet(), ranks=ranks)
+    return net, fine_tune(net, train, dev, policy, course)
 
 
 def main(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Exit codes, and what stands on stdout and stderr. Training by command is in test_finetune."""
+"""Exit codes, and what stands on stdout and stderr. Training by command is in test_train_command."""
 
 from __future__ import annotations
 

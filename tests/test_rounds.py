@@ -13,9 +13,9 @@ from tiny import CONFIG, sounds, tiny_net
 from wakeword.audio import as_int16
 from wakeword.clips.augment import AugmentConfig, Augmenter
 from wakeword.config import DataConfig, OptimConfig
-from wakeword.train.finetune import Kept, fine_tune
+from wakeword.train.finetune import Course, Kept, fine_tune
 from wakeword.train.model import Lower, Upper, WakewordNet, window_samples
-from wakeword.train.policy import HEAD
+from wakeword.train.policy import HEAD, choose_policy
 from wakeword.train.rounds import hardest, with_hard_negatives
 from wakeword.train.windows import WindowSet
 
@@ -41,10 +41,14 @@ def sets() -> tuple[WindowSet, WindowSet]:
     return tuple(WindowSet(clips, clip_of, targets, augmenter, seed) for seed in (1, 2))  # type: ignore[return-value]
 
 
+def course(folder: Path, kept: Kept | None = None) -> Course:
+    return Course(OPTIM, folder, "key", 1, Quiet(), kept)
+
+
 def mined(
     net: WakewordNet, sets: tuple[WindowSet, WindowSet], folder: Path, kept: Kept | None = None
 ) -> WindowSet:
-    return with_hard_negatives(net, *sets, DATA, OPTIM, folder, "key", 1, Quiet(), kept)
+    return with_hard_negatives(net, *sets, HEAD, DATA, course(folder, kept))
 
 
 def test_the_hardest_of_each_phrase() -> None:
@@ -63,7 +67,7 @@ def test_what_scores_highest_joins_and_the_net_is_as_it_was(
     assert 4 <= len(first) <= 8 and 4 <= len(more.mined) - len(first) <= 8
     assert max(more.mined) < 60
     # The first round by hand.
-    fine_tune(net, *sets, HEAD, OPTIM, tmp_path / "hand", "key", 1, Quiet())
+    fine_tune(net, *sets, HEAD, course(tmp_path / "hand"))
     with torch.inference_mode():
         audio = torch.from_numpy(np.stack([sets[0].pool(0, 30).render(i) for i in range(30)]))
         scores = net(net.encoder_input(audio)).half().numpy()
@@ -73,9 +77,9 @@ def test_what_scores_highest_joins_and_the_net_is_as_it_was(
 def test_features_go_on_where_the_rounds_left_them(sets: tuple[WindowSet, WindowSet], tmp_path: Path) -> None:
     net = tiny_net(slope=1.0)
     more = mined(net, sets, tmp_path)
-    history = fine_tune(net, more, sets[1], HEAD, OPTIM, tmp_path, "key", 1, Quiet())
+    history = fine_tune(net, more, sets[1], HEAD, course(tmp_path))
     other = tiny_net(slope=1.0)
-    at_once = fine_tune(other, more, sets[1], HEAD, OPTIM, tmp_path / "other", "key", 1, Quiet())
+    at_once = fine_tune(other, more, sets[1], HEAD, course(tmp_path / "other"))
     assert at_once == history
     assert len(np.load(tmp_path / "train.npy")) == len(more) == len(np.load(tmp_path / "train-mel.npy"))
     kept = np.load(tmp_path / "other" / "train.npy")
@@ -86,7 +90,7 @@ def test_again_is_the_same_without_any_work(sets: tuple[WindowSet, WindowSet], t
     net = tiny_net(slope=1.0)
     kept = Kept(Lower(net, 1), Upper(net, 1))
     more = mined(net, sets, tmp_path, kept)
-    fine_tune(net, more, sets[1], HEAD, OPTIM, tmp_path, "key", 1, Quiet(), kept)
+    fine_tune(net, more, sets[1], HEAD, course(tmp_path, kept))
     files = {p: p.read_bytes() for p in tmp_path.glob("*.np*")}
     net.head.load_state_dict(tiny_net(slope=1.0).head.state_dict())
     again = mined(net, sets, tmp_path, kept)
@@ -96,5 +100,11 @@ def test_again_is_the_same_without_any_work(sets: tuple[WindowSet, WindowSet], t
 
 def test_no_rounds(sets: tuple[WindowSet, WindowSet], tmp_path: Path) -> None:
     none = replace(DATA, mining_rounds=0)
-    assert with_hard_negatives(tiny_net(), *sets, none, OPTIM, tmp_path, "key", 1, Quiet()) is sets[0]
+    assert with_hard_negatives(tiny_net(), *sets, HEAD, none, course(tmp_path)) is sets[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_none_where_windows_are_rendered_anew(sets: tuple[WindowSet, WindowSet], tmp_path: Path) -> None:
+    top = choose_policy("top-1", 0.0, "cpu", 2)
+    assert with_hard_negatives(tiny_net(), *sets, top, DATA, course(tmp_path)) is sets[0]
     assert not list(tmp_path.iterdir())

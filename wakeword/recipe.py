@@ -41,7 +41,7 @@ from wakeword.evaluate.operating import Dev, set_operating_points
 from wakeword.evaluate.report import write_report
 from wakeword.train.decoder import Recogniser
 from wakeword.train.distill import distil, make_lessons
-from wakeword.train.finetune import Kept, fine_tune
+from wakeword.train.finetune import Course, Kept, fine_tune
 from wakeword.train.fusion import choose_recogniser, known_phrases, with_recogniser
 from wakeword.train.material import Sounds, cut_from, windows_of
 from wakeword.train.mine import Background, cache_background
@@ -138,10 +138,9 @@ def _make_detector(request: Request, ranks: Ranks, cluster: Cluster | None) -> B
                 plan = WindowPlan(split, recordings, request.drop, settings)
                 frozen = kept.frozen if kept else None
                 spread_features(cluster, plan.build, of_split, frozen, workspace / split, key, bars)
-        how = (settings.optim, workspace, key, settings.seed, bars, kept, ranks)
-        if kept or not policy.n_blocks:
-            train = with_hard_negatives(net, train, dev, settings.data, *how)
-        history = fine_tune(net, train, dev, policy, *how)
+        course = Course(settings.optim, workspace, key, settings.seed, bars, kept, ranks)
+        train = with_hard_negatives(net, train, dev, policy, settings.data, course)
+        history = fine_tune(net, train, dev, policy, course)
         ranks.leave()
     if not ranks.is_first:
         return None

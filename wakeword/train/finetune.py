@@ -69,76 +69,85 @@ class Kept:
     """Features of what retrained blocks are given, by these blocks as they are now (`Upper`)."""
 
 
-def fine_tune(
-    net: WakewordNet,
-    train: WindowSet,
-    dev: WindowSet,
-    policy: Policy,
-    config: OptimConfig,
-    workspace: Path,
-    key: str,
-    seed: int,
-    progress: Progress,
-    kept: Kept | None = None,
-    ranks: Ranks = ALONE,
-) -> History:
+@dataclass(frozen=True)
+class Course:
+    """How a net is trained, and where what it needs is kept."""
+
+    optim: OptimConfig
+    workspace: Path
+    """Takes the features and the checkpoints."""
+    key: str
+    """Names everything the run depends on: a checkpoint with the same key is gone on with, any other is
+    started over."""
+    seed: int
+    progress: Progress
+    kept: Kept | None = None
+    """Makes what is kept; None = the net itself where the encoder is left as it is, nothing elsewhere."""
+    ranks: Ranks = ALONE
+    """Of several the first makes features, and each learns from its part of every batch."""
+
+    def keeps(self, policy: Policy) -> bool:
+        """Whether every window is made once; else it is rendered anew in each epoch."""
+        return self.kept is not None or not policy.n_blocks
+
+
+def fine_tune(net: WakewordNet, train: WindowSet, dev: WindowSet, policy: Policy, course: Course) -> History:
     """Train `net` in place; it ends with the averaged weights of the epoch with the lowest dev loss.
 
     Where the encoder is left as it is, only its features are needed, and they are kept. Where the policy
-    retrains blocks, windows are rendered anew each epoch and go through all of the net; or, with `kept`, what
-    is below those blocks hears every window once, the new layers are fitted alone, and the blocks after them
-    for `config.top_epochs` (gradual unfreezing: Howard & Ruder 2018, https://arxiv.org/abs/1801.06146).
-
-    `workspace` keeps the features and the checkpoint. `key` names everything the run depends on: a checkpoint
-    with the same key is gone on with, any other is started over.
-
-    `kept` makes what is kept; None = by `net` itself where the encoder is left as it is, nothing elsewhere.
-    Of several `ranks` the first makes features, and each learns from its part of every batch.
+    retrains blocks, windows are rendered anew each epoch and go through all of the net; or, with
+    `course.kept`, what is below those blocks hears every window once, the new layers are fitted alone, and
+    the blocks after them for `top_epochs` (gradual unfreezing: Howard & Ruder 2018,
+    https://arxiv.org/abs/1801.06146).
 
     Raises TrainingError when the loss diverges or the disk is full.
     """
-    fit = partial(_fit, net, key=key, seed=seed, progress=progress, ranks=ranks)
-    checkpoint = workspace / (f"checkpoint-{len(train.mined)}-mined" if train.mined else "checkpoint")
-    paths = {workspace / "train": train, workspace / "dev": dev}
-    if kept is None and policy.n_blocks:
-        sets = [_Examples(windows, None) for windows in paths.values()]
-        return fit(sets, net, policy, config, checkpoint)
-    kept = kept or Kept(net)
-    with ranks.first():
-        rows = [_kept(kept.frozen, w, p, key, progress, net.encoder.input) for p, w in paths.items()]
-        features = [
-            cache_above(kept.above, r, p, f"{key} as pretrained", progress) if kept.above else r
-            for p, r in zip(paths, rows, strict=True)
+    fit = partial(_fit, net, course)
+    name = f"checkpoint-{len(train.mined)}-mined" if train.mined else "checkpoint"
+    if not course.keeps(policy):
+        return fit([_Examples(windows, None) for windows in (train, dev)], net, policy, course.optim, name)
+    kept, paths = course.kept or Kept(net), [course.workspace / split for split in ("train", "dev")]
+    with course.ranks.first():
+        rows = [
+            _kept(kept.frozen, windows, path, course, net.encoder.input)
+            for windows, path in zip((train, dev), paths, strict=True)
         ]
-    sets = [_Examples(w, r) for w, r in zip(paths.values(), features, strict=True)]
-    history = fit(sets, net.head, HEAD, config, checkpoint)
+        features = [
+            cache_above(kept.above, part, path, f"{course.key} as pretrained", course.progress)
+            if kept.above
+            else part
+            for part, path in zip(rows, paths, strict=True)
+        ]
+    history = fit(_pairs(train, dev, features), net.head, HEAD, course.optim, name)
     if not policy.n_blocks:
         return history
-    sets = [_Examples(w, r) for w, r in zip(paths.values(), rows, strict=True)]
-    config = replace(
-        config,
-        epochs=config.top_epochs,
-        learning_rate=config.top_learning_rate,
-        encoder_rate=config.top_encoder_rate,
+    optim = replace(
+        course.optim,
+        epochs=course.optim.top_epochs,
+        learning_rate=course.optim.top_learning_rate,
+        encoder_rate=course.optim.top_encoder_rate,
     )
-    return fit(sets, Upper(net, policy.n_blocks), policy, config, workspace / "checkpoint-top")
+    return fit(_pairs(train, dev, rows), Upper(net, policy.n_blocks), policy, optim, "checkpoint-top")
+
+
+def _pairs(train: WindowSet, dev: WindowSet, kept: Sequence[npt.NDArray[np.float16]]) -> list[_Examples]:
+    return [_Examples(windows, rows) for windows, rows in zip((train, dev), kept, strict=True)]
 
 
 def _fit(
     net: WakewordNet,
+    course: Course,
     sets: Sequence[_Examples],
     score: nn.Module,
     policy: Policy,
     config: OptimConfig,
-    folder: Path,
-    *,
-    key: str,
-    seed: int,
-    progress: Progress,
-    ranks: Ranks,
+    name: str,
 ) -> History:
-    """Train what the policy says; `score`, which is or is in `net`, makes logits of the inputs of `sets`."""
-    train, dev = sets
+    """Train what the policy says; `score`, which is or is in `net`, makes logits of the inputs of `sets`.
+
+    `name` is the checkpoint's.
+    """
+    (train, dev), ranks = sets, course.ranks
     learnt, batch = train.windows.rows(), ranks.per_rank(config.batch)
     apply_policy(net.encoder, policy)
     half = _half_precision(net.head.output.weight.device, score)
@@ -162,18 +171,19 @@ def _fit(
         {"params": list(net.head.parameters()), "lr": config.learning_rate},
         *parameter_groups(net.encoder, config.encoder_rate, config.layer_decay),
     ]
-    run = Run(net, groups, config, len(learnt), folder, key, seed, ranks)
+    folder = course.workspace / name
+    run = Run(net, groups, config, len(learnt), folder, course.key, course.seed, ranks)
     stage = f"fine-tune {policy.name}" if policy.n_blocks else "fine-tune"
-    return run.fit(stage, losses, dev_losses, progress)
+    return run.fit(stage, losses, dev_losses, course.progress)
 
 
 def _kept(
-    keeps: MakesFeatures, windows: WindowSet, path: Path, key: str, progress: Progress, takes: str
+    keeps: MakesFeatures, windows: WindowSet, path: Path, course: Course, takes: str
 ) -> npt.NDArray[np.float16]:
+    how = (path, course.key, course.progress)
     if takes == "mel":
-        rows = KeptRows(cache_log_mel(windows, path, key, progress))
-        return cache_encoded(FromKept(keeps), rows, path, key, progress)
-    return cache_encoded(keeps, windows, path, key, progress)
+        return cache_encoded(FromKept(keeps), KeptRows(cache_log_mel(windows, *how)), *how)
+    return cache_encoded(keeps, windows, *how)
 
 
 def cache_above(

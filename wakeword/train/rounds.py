@@ -9,19 +9,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from wakeword.config import DataConfig, OptimConfig
+from wakeword.config import DataConfig
 from wakeword.train.features import cache_features
-from wakeword.train.finetune import Kept, fine_tune
+from wakeword.train.finetune import Course, Kept, fine_tune
 from wakeword.train.model import WakewordNet
-from wakeword.train.policy import HEAD
-from wakeword.train.ranks import ALONE, Ranks
-from wakeword.train.run import Progress
+from wakeword.train.policy import HEAD, Policy
 from wakeword.train.windows import WindowSet
 
 ROUND_EPOCHS = 2
@@ -52,36 +49,26 @@ class _Scores:
 
 
 def with_hard_negatives(
-    net: WakewordNet,
-    train: WindowSet,
-    dev: WindowSet,
-    data: DataConfig,
-    optim: OptimConfig,
-    workspace: Path,
-    key: str,
-    seed: int,
-    progress: Progress,
-    kept: Kept | None = None,
-    ranks: Ranks = ALONE,
+    net: WakewordNet, train: WindowSet, dev: WindowSet, policy: Policy, data: DataConfig, course: Course
 ) -> WindowSet:
     """The train windows and, after them, what the rounds found; the net is left as it was.
 
-    The arguments after `optim` are as for `fine_tune`, whose features are kept and gone on with.
+    There is none where windows are rendered anew each epoch. `course` is that of `fine_tune`, whose features
+    are kept and gone on with.
     """
+    if not course.keeps(policy):
+        return train
     begun = copy.deepcopy(net.head.state_dict())
-    optim = replace(optim, epochs=min(optim.epochs, ROUND_EPOCHS))
+    epochs = min(course.optim.epochs, ROUND_EPOCHS)
+    short = replace(course, optim=replace(course.optim, epochs=epochs))
     for number in range(1, data.mining_rounds + 1):
-        fine_tune(net, train, dev, HEAD, optim, workspace, key, seed, progress, kept, ranks)
+        fine_tune(net, train, dev, HEAD, short)
         pool = train.pool((number - 1) * data.mining_pool, data.mining_pool)
-        progress.start(f"background heard in round {number}", len(pool))
-        with ranks.first():
-            scores = cache_features(
-                _Scores(net, kept or Kept(net)),
-                pool,
-                workspace / f"round-{number}.npy",
-                key,
-                progress.advance,
-            )
+        course.progress.start(f"background heard in round {number}", len(pool))
+        store = course.workspace / f"round-{number}.npy"
+        scorer = _Scores(net, course.kept or Kept(net))
+        with course.ranks.first():
+            scores = cache_features(scorer, pool, store, course.key, course.progress.advance)
         train = train.with_mined(pool.numbers[hardest(scores, data.mining_kept)])
         net.head.load_state_dict(begun)
     return train
