@@ -3,7 +3,7 @@
     python benchmarks/augmentation.py ../shared/corpus/index.csv [--seeds 2] [--only NAME ...]
 
 New layers on the frozen encoder learn from windows that differ in one thing from those of `wakeword train`,
-and are judged on the streams of transfer.py. About 40 minutes on two idle cores with two seeds. Each cell
+and are judged on the streams of transfer.py. About half an hour on two idle cores with two seeds. Each cell
 is kept in benchmarks/out/augmentation, so an interrupted run goes on.
 """
 

@@ -192,7 +192,11 @@ def plan(settings: Settings, split: str, recipe: Recipe, seed: int) -> WindowSet
 
 def features_of(rows: MelRows) -> Features:
     """What the encoder makes of all windows, in this process and kept nowhere [N, F, D]."""
-    return np.concatenate([block_of(_encoder(), rows, np.asarray([i])) for i in range(len(rows))])
+    first = block_of(_encoder(), rows, np.asarray([0]))[0]
+    features = np.empty((len(rows), *first.shape), dtype=np.float16)  # thousands of small ones would scatter
+    for i in range(len(rows)):
+        features[i] = block_of(_encoder(), rows, np.asarray([i]))[0]
+    return features
 
 
 @lru_cache(1)  # a process runs many cells
