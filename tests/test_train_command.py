@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tones import SOUNDS, murmur, write_recordings
+from tones import SETTINGS, SOUNDS, murmur, train_order, write_recordings
 
 import wakeword
 from wakeword.audio import SAMPLE_RATE
@@ -21,25 +21,7 @@ from wakeword.train.checkpoint import load_checkpoint
 from wakeword.train.encoders import load_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = """
-blocks = 1
-window_s = 1.2
-[data]
-versions = 4
-negatives = 160
-mining_pool = 40
-mining_kept = 4
-near = 0
-synthetic = 0
-dev_versions = 2
-[head]
-hidden = 32
-[optim]
-epochs = 8
-batch = 32
-learning_rate = 5e-3
-averaging = 0.8
-[distill]
+TRAINING = f"""{SETTINGS}[distill]
 epochs = 15
 batch = 32
 learning_rate = 5e-3
@@ -52,14 +34,12 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`clips/<phrase>/<speaker>/x.wav`, `background/speech` and `settings.toml`."""
     folder = tmp_path_factory.mktemp("recordings")
     write_recordings(folder)
-    (folder / "settings.toml").write_text(SETTINGS)
+    (folder / "settings.toml").write_text(TRAINING)
     return folder
 
 
 def train_args(recordings: Path, out: Path, *more: str, tune: str = "head") -> list[str]:
-    data = ["--clips", str(recordings / "clips"), "--background", str(recordings / "background")]
-    how = ["--config", str(recordings / "settings.toml"), "--tune", tune, "--device", "cpu"]
-    return ["train", *SOUNDS, *data, *how, "--out", str(out), *more]
+    return train_order(recordings, out, "--tune", tune, *more)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import CONFIG, tiny_net
-from tones import SOUNDS, write_recordings
+from tones import SETTINGS, train_order, write_recordings
 from training_process import FileLimit, MemoryLimit, TrainingProcess, in_small
 
 from wakeword import recipe
@@ -24,25 +24,8 @@ from wakeword.errors import TrainingError
 from wakeword.recipe import enough_memory
 from wakeword.train.features import MelOnly, cache_features, render_batches
 
-SETTINGS = """
-blocks = 1
-tune = "top-1"
-window_s = 1.2
-[data]
-versions = 4
-negatives = 160
-mining_pool = 40
-mining_kept = 4
-near = 0
-synthetic = 0
-[head]
-hidden = 32
-[optim]
-epochs = 8
-batch = 32
-learning_rate = 5e-3
-averaging = 0.8
-[student]
+TRAINING = f"""
+tune = "top-1"{SETTINGS}[student]
 channels = 16
 dilations = [1, 2, 4]
 [distill]
@@ -61,14 +44,8 @@ pytestmark = pytest.mark.skipif(
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
     write_recordings(folder, speakers=8, backgrounds=4)
-    (folder / "settings.toml").write_text(SETTINGS)
+    (folder / "settings.toml").write_text(TRAINING)
     return folder
-
-
-def order(recordings: Path, out: Path, *more: str) -> list[str]:
-    data = ["--clips", str(recordings / "clips"), "--background", str(recordings / "background")]
-    how = ["--config", str(recordings / "settings.toml"), "--device", "cpu", "--out", str(out)]
-    return ["train", *SOUNDS, *data, *how, *more]
 
 
 KILLED_AFTER = ("windows", "export")
@@ -80,7 +57,7 @@ AT_MOST_S = 1.5
 def whole(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a run that nobody disturbed."""
     out = tmp_path_factory.mktemp("whole") / "m.wakeword"
-    run = TrainingProcess(order(recordings, out), out.parent)
+    run = TrainingProcess(train_order(recordings, out), out.parent)
     assert run.end() == 0, run.said
     return out
 
@@ -89,18 +66,18 @@ def test_whatever_ends_it_the_bundle_is_the_same(recordings: Path, tmp_path: Pat
     """A full disk, then kill -9 again and again at moments drawn anew; each time it goes on."""
     out, seed = tmp_path / whole.name, random.randrange(10**6)
     rng, runs = random.Random(seed), list[TrainingProcess]()
-    full = TrainingProcess(order(recordings, out), whole.parent, FileLimit(200_000))
+    full = TrainingProcess(train_order(recordings, out), whole.parent, FileLimit(200_000))
     assert full.end() == 1
     assert re.fullmatch(
         r"wakeword: cannot keep features in \S+: .*File too large", full.said.splitlines()[-1]
     )
     for stage in KILLED_AFTER:
-        runs.append(TrainingProcess(order(recordings, out, "--resume"), whole.parent))
+        runs.append(TrainingProcess(train_order(recordings, out, "--resume"), whole.parent))
         runs[-1].wait_for(f"{stage} done")
         time.sleep(rng.uniform(0, AT_MOST_S))
         runs[-1].kill()
         assert not out.exists(), f"seed {seed}: too late"
-    last = TrainingProcess(order(recordings, out, "--resume"), whole.parent)
+    last = TrainingProcess(train_order(recordings, out, "--resume"), whole.parent)
     assert last.end() == 0, f"seed {seed}: {last.said}"
     assert out.read_bytes() == whole.read_bytes(), f"seed {seed}"
     assert sorted(tmp_path.iterdir()) == [
@@ -199,9 +176,9 @@ def test_a_worker_that_is_killed_is_explained(tmp_path: Path) -> None:
 
 def test_out_of_memory_is_one_line(recordings: Path, tmp_path: Path, whole: Path) -> None:
     """A real limit, and an allocation that does not fit: the targets of so many windows."""
-    (tmp_path / "many.toml").write_text(SETTINGS.replace("negatives = 160", "negatives = 400000000"))
+    (tmp_path / "many.toml").write_text(TRAINING.replace("negatives = 160", "negatives = 400000000"))
     out = tmp_path / "m.wakeword"
-    args = order(recordings, out, "--config", str(tmp_path / "many.toml"))
+    args = train_order(recordings, out, "--config", str(tmp_path / "many.toml"))
     run = TrainingProcess(args, tmp_path, MemoryLimit(1 << 30))
     assert run.end() == 1
     assert run.said.splitlines()[-1].startswith("wakeword: out of memory; lower negatives and versions")
@@ -219,11 +196,11 @@ def test_out_of_memory_in_torch_and_numpy() -> None:
 def test_a_loss_that_is_no_number_is_one_line_and_keeps_the_features(
     recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wild = SETTINGS.replace("learning_rate = 5e-3", "learning_rate = 1e30\nwarmup = 0.0", 1)
+    wild = TRAINING.replace("learning_rate = 5e-3", "learning_rate = 1e30\nwarmup = 0.0", 1)
     (tmp_path / "wild.toml").write_text(wild)
     out = tmp_path / "m.wakeword"
     with in_small(tmp_path):
-        assert main(order(recordings, out, "--config", str(tmp_path / "wild.toml"))) == 1
+        assert main(train_order(recordings, out, "--config", str(tmp_path / "wild.toml"))) == 1
     said = capsys.readouterr().err
     assert re.match(r"wakeword: the loss became (nan|inf) in epoch 1; lower", said.splitlines()[-1])
     assert (tmp_path / "m.work" / "train-mel.npy").is_file()

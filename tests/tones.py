@@ -1,4 +1,4 @@
-"""Sounds that a small network soon tells apart: two phrases of tones, and a murmur without them."""
+"""Sounds that a small network soon tells apart, and how to train one: two phrases of tones, and a murmur."""
 
 from __future__ import annotations
 
@@ -28,6 +28,26 @@ SOUNDS: dict[str, Callable[[float, float], Samples]] = {
     "rising tone": lambda r, p: chirp(500 * r, p),
     "three beeps": lambda r, p: beeps(900 * r, p),
 }
+
+SETTINGS = """
+blocks = 1
+window_s = 1.2
+[data]
+versions = 4
+negatives = 160
+mining_pool = 40
+mining_kept = 4
+near = 0
+synthetic = 0
+[head]
+hidden = 32
+[optim]
+epochs = 8
+batch = 32
+learning_rate = 5e-3
+averaging = 0.8
+"""
+"""Of a small training, but for its student's part."""
 
 
 def padded(clip: Samples, rng: np.random.Generator) -> Samples:
@@ -59,3 +79,10 @@ def write_recordings(folder: Path, speakers: int = 8, backgrounds: int = 10) -> 
     (folder / "background" / "speech").mkdir(parents=True)
     for i in range(backgrounds):
         write_wav(folder / "background" / "speech" / f"{i}.wav", murmur(20.0, 100 + i))
+
+
+def train_order(recordings: Path, out: Path, *more: str) -> list[str]:
+    """`wakeword train` on what `write_recordings` wrote, by the `settings.toml` beside it."""
+    data = ["--clips", str(recordings / "clips"), "--background", str(recordings / "background")]
+    how = ["--config", str(recordings / "settings.toml"), "--device", "cpu", "--out", str(out)]
+    return ["train", *SOUNDS, *data, *how, *more]
